@@ -1,0 +1,51 @@
+package sqlite
+
+import (
+	"errors"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+func code(err error) (sqlite3.ErrNo, sqlite3.ErrNoExtended) {
+	var e sqlite3.Error
+	if errors.As(err, &e) {
+		return e.Code, e.ExtendedCode
+	}
+	return 0, 0
+}
+
+// IsBusy tells whether another connection or process held a lock too long.
+func IsBusy(err error) bool {
+	c, _ := code(err)
+	return c == sqlite3.ErrBusy || c == sqlite3.ErrLocked
+}
+
+// IsFull tells whether the disk is full. What was being written is undone.
+func IsFull(err error) bool {
+	c, _ := code(err)
+	return c == sqlite3.ErrFull
+}
+
+// IsNotDatabase tells whether the file is no SQLite database.
+func IsNotDatabase(err error) bool {
+	c, _ := code(err)
+	return c == sqlite3.ErrNotADB
+}
+
+// IsCorrupt tells whether the file is damaged.
+func IsCorrupt(err error) bool {
+	c, _ := code(err)
+	return c == sqlite3.ErrCorrupt || c == sqlite3.ErrNotADB
+}
+
+// IsIO tells whether the operating system refused a read, write or sync.
+func IsIO(err error) bool {
+	c, _ := code(err)
+	return c == sqlite3.ErrIoErr || c == sqlite3.ErrCantOpen
+}
+
+// IsConstraint tells whether a UNIQUE, CHECK or other constraint refused a row.
+func IsConstraint(err error) bool {
+	c, _ := code(err)
+	return c == sqlite3.ErrConstraint
+}

@@ -1,0 +1,118 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// CommitError is the error of a COMMIT that was issued: the transaction may or
+// may not be stored.
+type CommitError struct{ Err error }
+
+func (e *CommitError) Error() string { return fmt.Sprintf("sqlite: commit: %v", e.Err) }
+func (e *CommitError) Unwrap() error { return e.Err }
+
+// Tx is a write transaction. Its statements take no context, on purpose. It is
+// not safe for concurrent use, and is of no use after the function it was
+// given to returns.
+type Tx struct {
+	conn *sql.Conn
+}
+
+// Exec runs a statement.
+func (tx *Tx) Exec(query string, args ...any) (sql.Result, error) {
+	return tx.conn.ExecContext(context.Background(), query, args...)
+}
+
+// Query runs a query. The caller closes the rows and looks at their Err.
+func (tx *Tx) Query(query string, args ...any) (*sql.Rows, error) {
+	return tx.conn.QueryContext(context.Background(), query, args...)
+}
+
+// QueryRow runs a query for one row at most.
+func (tx *Tx) QueryRow(query string, args ...any) *sql.Row {
+	return tx.conn.QueryRowContext(context.Background(), query, args...)
+}
+
+// Prepare prepares a statement for the life of the transaction. The caller
+// closes it.
+func (tx *Tx) Prepare(query string) (*sql.Stmt, error) {
+	return tx.conn.PrepareContext(context.Background(), query)
+}
+
+// Savepoint runs fn inside a savepoint: what fn wrote is undone when it
+// returns an error or panics, and the transaction goes on.
+func (tx *Tx) Savepoint(fn func() error) (err error) {
+	if _, err := tx.Exec("SAVEPOINT leat"); err != nil {
+		return fmt.Errorf("sqlite: savepoint: %w", err)
+	}
+	done := false
+	defer func() {
+		if done {
+			return
+		}
+		// fn returned an error or panicked; a panic goes on after this.
+		if _, undo := tx.Exec("ROLLBACK TO leat; RELEASE leat"); undo != nil {
+			err = errors.Join(err, fmt.Errorf("sqlite: undo savepoint: %w", undo))
+		}
+	}()
+	if err := fn(); err != nil {
+		return err
+	}
+	if _, err := tx.Exec("RELEASE leat"); err != nil {
+		return fmt.Errorf("sqlite: release savepoint: %w", err)
+	}
+	done = true
+	return nil
+}
+
+// Write runs fn in a transaction on the writer connection and commits it where
+// fn returns nil. ctx is looked at until the transaction begins, then no more:
+// fn checks it between statements where that is wanted. The error is fn's, or
+// a CommitError where the outcome is unknown, or another: nothing was stored.
+func (db *DB) Write(ctx context.Context, fn func(*Tx) error) (err error) {
+	conn, err := db.write.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("sqlite: begin: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	tx := &Tx{conn: conn}
+	if _, err := tx.Exec("BEGIN IMMEDIATE"); err != nil {
+		return fmt.Errorf("sqlite: begin: %w", err)
+	}
+	finished := false
+	defer func() {
+		if finished {
+			return
+		}
+		if _, undo := tx.Exec("ROLLBACK"); undo != nil && !autocommit(conn) {
+			err = errors.Join(err, fmt.Errorf("sqlite: roll back: %w", undo))
+		}
+	}()
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if autocommit(conn) {
+		finished = true
+		return errors.New("sqlite: the transaction ended before its commit: a statement was cancelled or failed inside it, what it wrote is undone")
+	}
+	if _, err := tx.Exec("COMMIT"); err != nil {
+		return &CommitError{Err: err}
+	}
+	finished = true
+	return nil
+}
+
+// autocommit tells whether no transaction is open on the connection.
+func autocommit(conn *sql.Conn) bool {
+	var auto bool
+	err := conn.Raw(func(c any) error {
+		auto = c.(*sqlite3.SQLiteConn).AutoCommit()
+		return nil
+	})
+	return err == nil && auto
+}
