@@ -44,6 +44,11 @@ func (tx *Tx) Prepare(query string) (*sql.Stmt, error) {
 	return tx.conn.PrepareContext(context.Background(), query)
 }
 
+// Ended tells whether the transaction is over although nobody ended it: SQLite
+// rolls it back by itself after some errors (a full disk, INSERT OR ROLLBACK).
+// A statement that follows would commit by itself.
+func (tx *Tx) Ended() bool { return autocommit(tx.conn) }
+
 // Savepoint runs fn inside a savepoint: what fn wrote is undone when it
 // returns an error or panics, and the transaction goes on.
 func (tx *Tx) Savepoint(fn func() error) (err error) {
