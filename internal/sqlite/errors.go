@@ -49,3 +49,9 @@ func IsConstraint(err error) bool {
 	c, _ := code(err)
 	return c == sqlite3.ErrConstraint
 }
+
+// IsMemory tells whether memory ran out, or a row was too big for SQLite.
+func IsMemory(err error) bool {
+	c, _ := code(err)
+	return c == sqlite3.ErrNomem || c == sqlite3.ErrTooBig
+}

@@ -54,20 +54,9 @@ func (db *DB) Migrate(ctx context.Context, applicationID int32, dir fs.FS) error
 // Check returns how many migrations the file has seen, known being how many
 // this program has. Errors are those of Migrate.
 func (db *DB) Check(ctx context.Context, applicationID int32, known int) (int, error) {
-	var app int32
-	var version, tables int
-	err := db.read.QueryRowContext(ctx, `
-		SELECT (SELECT application_id FROM pragma_application_id),
-		       (SELECT user_version FROM pragma_user_version),
-		       (SELECT COUNT(*) FROM sqlite_schema)`).Scan(&app, &version, &tables)
+	h, err := readHeader(ctx, db.read)
 	if err != nil {
 		return 0, wrapOpen(db.path, err)
 	}
-	switch {
-	case app != applicationID && (app != 0 || version != 0 || tables != 0):
-		return 0, fmt.Errorf("%w: %s has application id %#x, want %#x", ErrForeign, db.path, app, applicationID)
-	case version > known:
-		return 0, fmt.Errorf("%w: %s has format %d, this program knows %d at most: use the newer program", ErrNewer, db.path, version, known)
-	}
-	return version, nil
+	return h.Version, h.Check(db.path, applicationID, known)
 }

@@ -1,0 +1,122 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/leat-go/leat/eventstore"
+	file "github.com/leat-go/leat/internal/sqlite"
+)
+
+// claim is a directory that was found fit to be opened, with its lock held.
+type claim struct {
+	dir         string
+	lock        *os.File
+	createdDir  bool
+	createdLock bool
+}
+
+// beginnings are the files of a store whose creation was cut short.
+var beginnings = []string{lockName, logName, logName + "-journal", logName + "-wal", logName + "-shm"}
+
+// claimDir takes the lock of the store in dir. What it looks at before it has
+// the lock it does not change, and a directory that is not a store it leaves
+// as it was.
+func claimDir(ctx context.Context, dir string, known int) (_ *claim, err error) {
+	c := &claim{dir: dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.abandon())
+		}
+	}()
+	if c.createdDir, err = makeDir(dir); err != nil {
+		return nil, err
+	}
+	lock := filepath.Join(dir, lockName)
+	if c.lock, err = lockFile(lock, false); err != nil {
+		return nil, err
+	}
+	// Nobody else owns it: either the lock is held, or there was none yet.
+	if err := inspect(ctx, dir, known); err != nil {
+		return nil, err
+	}
+	if c.lock == nil {
+		if c.lock, err = lockFile(lock, true); err != nil {
+			return nil, err
+		}
+		c.createdLock = true
+	}
+	return c, nil
+}
+
+// abandon lets go of the directory and takes back what claimDir created.
+func (c *claim) abandon() error {
+	var errs []error
+	if c.createdLock {
+		errs = append(errs, os.Remove(c.lock.Name())) // while it is held
+	}
+	if c.lock != nil {
+		errs = append(errs, c.lock.Close())
+	}
+	if entries, err := os.ReadDir(c.dir); c.createdDir && err == nil && len(entries) == 0 {
+		errs = append(errs, os.Remove(c.dir))
+	}
+	return errors.Join(errs...)
+}
+
+func makeDir(dir string) (created bool, err error) {
+	info, err := os.Stat(dir)
+	switch {
+	case err == nil && !info.IsDir():
+		return false, fmt.Errorf("%w: %s is a file: name a directory", ErrNotStore, dir)
+	case err == nil:
+		return false, nil
+	case !errors.Is(err, os.ErrNotExist):
+		return false, fmt.Errorf("eventstore/sqlite: open: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return false, fmt.Errorf("eventstore/sqlite: create: %w", err)
+	}
+	return true, file.SyncPath(filepath.Dir(dir))
+}
+
+// inspect returns ErrNotStore or ErrCorrupt unless dir is a store, or the
+// beginning of one, or empty.
+func inspect(ctx context.Context, dir string, known int) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("eventstore/sqlite: open: %w", err)
+	}
+	log := filepath.Join(dir, logName)
+	switch info, err := os.Lstat(log); {
+	case err == nil && (info.Size() > 0 || !info.Mode().IsRegular()):
+		return inspectLog(ctx, log, known)
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("eventstore/sqlite: open: %w", err)
+	}
+	for _, e := range entries {
+		switch {
+		case e.Name() == witnessName:
+			return &eventstore.CorruptError{Where: log, Reason: "the log is missing or empty, but its witness is there: restore it from a backup"}
+		case !slices.Contains(beginnings, e.Name()):
+			return fmt.Errorf("%w: %s holds no %s, but it is not empty (%s): name a store, or a new directory", ErrNotStore, dir, logName, e.Name())
+		}
+	}
+	return nil
+}
+
+// inspectLog looks at what log.db says it is.
+func inspectLog(ctx context.Context, path string, known int) error {
+	h, err := file.Probe(ctx, path)
+	if err == nil {
+		err = h.Check(path, applicationID, known)
+	}
+	if err != nil {
+		return fileError(path, "open", err)
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+//go:build unix
+
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/leat-go/leat/eventstore"
+)
+
+// lockFile takes the lock of a store, creating its file where create is set,
+// and holds it until the file is closed. It returns nil where the file does
+// not exist and is not to be created.
+func lockFile(path string, create bool) (*os.File, error) {
+	flags := os.O_RDWR | syscall.O_NOFOLLOW
+	if create {
+		flags |= os.O_CREATE
+	}
+	const attempts = 100 // of losing a race against somebody who removes it
+	for range attempts {
+		f, err := os.OpenFile(path, flags, 0o600)
+		if errors.Is(err, os.ErrNotExist) && !create {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("eventstore/sqlite: lock: %w", err)
+		}
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+			err = errors.Join(lockError(path, err), f.Close())
+			return nil, err
+		}
+		held, err := f.Stat()
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("eventstore/sqlite: lock: %w", err), f.Close())
+		}
+		if named, err := os.Lstat(path); err == nil && os.SameFile(held, named) {
+			return f, nil
+		}
+		if err := f.Close(); err != nil {
+			return nil, fmt.Errorf("eventstore/sqlite: lock: %w", err)
+		}
+	}
+	return nil, fmt.Errorf("%w: %s is created and removed all the time", eventstore.ErrInUse, path)
+}
+
+func lockError(path string, err error) error {
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return fmt.Errorf("%w: another process, or another part of this one, owns the store (%s): stop it, or read beside it with OpenReadOnly", eventstore.ErrInUse, path)
+	}
+	return fmt.Errorf("eventstore/sqlite: lock %s: %w", path, err)
+}
+
+// identity tells two files of one name apart.
+type identity struct {
+	device, inode uint64
+}
+
+// identify returns the identity of the write-ahead log of the database at
+// path. It opens nothing: closing a descriptor would drop SQLite's locks.
+func identify(path string) (identity, error) {
+	var st syscall.Stat_t
+	if err := syscall.Stat(path+"-wal", &st); err != nil {
+		return identity{}, &os.PathError{Op: "stat", Path: path + "-wal", Err: err}
+	}
+	return identity{device: uint64(st.Dev), inode: st.Ino}, nil //nolint:unconvert // int32 on some systems
+}
+
+// check returns ErrCorrupt where the write-ahead log is no longer the file
+// that was opened: then commits go where nobody will find them.
+func (i identity) check(path string) error {
+	now, err := identify(path)
+	if err == nil && now == i {
+		return nil
+	}
+	reason := "it was replaced"
+	if err != nil {
+		reason = err.Error()
+	}
+	return &eventstore.CorruptError{
+		Where:  path + "-wal",
+		Reason: reason + ": another program removed the write-ahead log of an open store; take a Backup of this store before closing it, and continue from that",
+	}
+}

@@ -1,0 +1,309 @@
+package sqlite
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/uuid"
+	"github.com/mattn/go-sqlite3"
+
+	"github.com/leat-go/leat/eventstore"
+	file "github.com/leat-go/leat/internal/sqlite"
+)
+
+// Names of the files of a store.
+const (
+	logName     = "log.db"
+	lockName    = "lock"
+	witnessName = "witness"
+)
+
+// applicationID marks log.db.
+const applicationID = 0x1ea70109
+
+//go:embed migration/*.sql
+var migrations embed.FS
+
+// migrationDir returns the migrations and how many they are.
+func migrationDir() (fs.FS, int, error) {
+	dir, err := fs.Sub(migrations, "migration")
+	if err != nil {
+		return nil, 0, fmt.Errorf("eventstore/sqlite: %w", err)
+	}
+	names, err := fs.Glob(dir, "*.sql")
+	if err != nil {
+		return nil, 0, fmt.Errorf("eventstore/sqlite: %w", err)
+	}
+	return dir, len(names), nil
+}
+
+// Open opens the store in dir as its owner, and creates it where dir does not
+// exist or is empty. The caller closes it.
+//
+// Errors: eventstore.ErrInUse where somebody owns it, ErrNotStore where dir
+// holds something else or a newer format, eventstore.ErrCorrupt where the log
+// is behind what its witness remembers or is otherwise damaged. What is
+// refused is left as it was.
+func Open(ctx context.Context, dir string, opts *Options) (_ *Store, err error) {
+	options, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	migration, known, err := migrationDir()
+	if err != nil {
+		return nil, err
+	}
+	s, err := newStore(dir, options)
+	if err != nil {
+		return nil, err
+	}
+	c, err := claimDir(ctx, s.dir, known)
+	if err != nil {
+		return nil, err
+	}
+	s.lock = c.lock
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.closeFiles(), c.abandon())
+		}
+	}()
+	if s.db, err = file.Open(ctx, s.path(logName), options.file()); err != nil {
+		return nil, fileError(s.path(logName), "open", err)
+	}
+	if err := s.db.Migrate(ctx, applicationID, migration); err != nil {
+		return nil, fileError(s.db.Path(), "open", err)
+	}
+	if err := s.identify(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.start(ctx)
+}
+
+// OpenReadOnly opens the store in dir for reading, beside its owner or without
+// one. Nothing is created or migrated, and dir must hold a store. Wait looks
+// for what the owner committed a few times a second; appends return
+// ErrReadOnly. The caller closes it.
+func OpenReadOnly(ctx context.Context, dir string) (_ *Store, err error) {
+	options, err := (*Options)(nil).withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	_, known, err := migrationDir()
+	if err != nil {
+		return nil, err
+	}
+	s, err := newStore(dir, options)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Lstat(s.path(logName)); err != nil || info.Size() == 0 {
+		return nil, fmt.Errorf("%w: %s holds no log (%s): name the directory of a store", ErrNotStore, s.dir, logName)
+	}
+	// Beside an owner a header may be read half-written: only its word that it
+	// is something else counts, and the true opening below says the rest.
+	if err := inspectLog(ctx, s.path(logName), known); errors.Is(err, ErrNotStore) {
+		return nil, err
+	}
+	f := options.file()
+	f.ReadOnly = true
+	f.Readers = file.Readers + 1 // one watches
+	if s.db, err = file.Open(ctx, s.path(logName), f); err != nil {
+		return nil, fileError(s.path(logName), "open", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.closeFiles())
+		}
+	}()
+	version, err := s.db.Check(ctx, applicationID, known)
+	switch {
+	case err != nil:
+		return nil, fileError(s.db.Path(), "open", err)
+	case version < known:
+		return nil, fmt.Errorf("%w: %s has format %d and this program reads %d: open it once as its owner", ErrNotStore, s.db.Path(), version, known)
+	}
+	found, err := s.loadIdentity(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case !found:
+		return nil, errNameless(s.db.Path())
+	}
+	conn, err := s.db.Reader().Conn(ctx)
+	if err != nil {
+		return nil, fileError(s.db.Path(), "open", err)
+	}
+	s.watch = &watcher{conn: conn, version: -1}
+	return s, nil
+}
+
+func newStore(dir string, options Options) (*Store, error) {
+	if dir == "" {
+		return nil, &eventstore.InvalidError{Field: "store directory", Reason: "is empty"}
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("eventstore/sqlite: open %s: %w", dir, err)
+	}
+	return &Store{
+		dir: abs, options: options, logger: options.Logger, closing: make(chan struct{}),
+		names: names{streams: newCache[int64, string](options.CachedStreams), types: map[int64]string{}},
+	}, nil
+}
+
+// closeFiles closes what an opening that failed had opened.
+func (s *Store) closeFiles() error {
+	var errs []error
+	if s.writer != nil && s.writer.conn != nil {
+		errs = append(errs, s.writer.conn.Close())
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+const (
+	insertMeta = `
+		INSERT INTO meta (id, store_id, epoch, created_at)
+		SELECT 1, ?, ?, ?
+		WHERE NOT EXISTS (SELECT 1 FROM meta) AND NOT EXISTS (SELECT 1 FROM events)`
+	selectMeta = `
+		SELECT store_id, epoch
+		FROM meta
+		WHERE id = 1`
+)
+
+// identify gives a new log its names and reads them.
+func (s *Store) identify(ctx context.Context) error {
+	storeID, err := uuid.NewRandom()
+	if err != nil {
+		return fmt.Errorf("eventstore/sqlite: create: %w", err)
+	}
+	epoch, err := uuid.NewRandom()
+	if err != nil {
+		return fmt.Errorf("eventstore/sqlite: create: %w", err)
+	}
+	if found, err := s.loadIdentity(ctx); found || err != nil {
+		return err
+	}
+	err = s.db.Write(ctx, func(tx *file.Tx) error {
+		_, err := tx.Exec(insertMeta, storeID.String(), epoch.String(), s.options.Clock.Now().UnixNano())
+		return err
+	})
+	if err != nil {
+		return fileError(s.db.Path(), "create", err)
+	}
+	found, err := s.loadIdentity(ctx)
+	if err == nil && !found {
+		err = errNameless(s.db.Path())
+	}
+	return errors.Join(err, file.SyncPath(s.dir))
+}
+
+func (s *Store) loadIdentity(ctx context.Context) (found bool, err error) {
+	err = s.read(ctx, "open", func(c *sqlite3.SQLiteConn) error {
+		return query(c, selectMeta, 2, func(r *row) error {
+			s.id, s.epoch, found = r.text(0), r.text(1), true
+			return nil
+		})
+	})
+	return found, err
+}
+
+func errNameless(path string) error {
+	return &eventstore.CorruptError{Where: path, Reason: "it does not say which log it is: restore it from a backup"}
+}
+
+// start reads the end of the log and starts the writer.
+func (s *Store) start(ctx context.Context) error {
+	w := &writer{
+		store: s, queue: make(chan *request, s.options.Queue), done: make(chan struct{}),
+		streams: newCache[string, streamState](s.options.CachedStreams), types: map[string]int64{},
+	}
+	conn, err := s.db.Writer().Conn(ctx)
+	if err != nil {
+		return fileError(s.db.Path(), "open", err)
+	}
+	w.conn = conn
+	s.writer = w
+	err = raw(conn, func(c *sqlite3.SQLiteConn) error {
+		if err := w.load(c); err != nil {
+			return err
+		}
+		return w.statements.prepare(c)
+	})
+	if err != nil {
+		return s.readError(ctx, "open", err)
+	}
+	if w.files, err = identify(s.db.Path()); err != nil {
+		return fmt.Errorf("eventstore/sqlite: open: %w", err)
+	}
+	s.witness = newWitness(s)
+	if err := s.witness.compare(ctx); err != nil {
+		return err
+	}
+	s.tip.Store(&w.tip)
+	s.witness.start()
+	go w.run()
+	return nil
+}
+
+const (
+	selectLastEvent = `
+		SELECT position, hash, recorded_at
+		FROM events
+		ORDER BY position DESC
+		LIMIT 1`
+	selectLastBatch = `
+		SELECT number, hash, recorded_at
+		FROM batches
+		ORDER BY number DESC
+		LIMIT 1`
+	selectSequences = `
+		SELECT COALESCE(MAX(CASE name WHEN 'events' THEN seq END), 0), COALESCE(MAX(CASE name WHEN 'batches' THEN seq END), 0),
+		       (SELECT COALESCE(MAX(id), 0) FROM streams), (SELECT COALESCE(MAX(id), 0) FROM types)
+		FROM sqlite_sequence`
+)
+
+// load reads what the writer must know. It reads the ends of tables, not the
+// log: opening takes as long for a million events as for none.
+func (w *writer) load(c *sqlite3.SQLiteConn) error {
+	t := &w.tip
+	err := query(c, selectLastEvent, 3, func(r *row) error {
+		t.position, t.hash, t.time = r.int(0), r.hash(1), r.int(2)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = query(c, selectLastBatch, 3, func(r *row) error {
+		t.batch, t.batchHash, t.time = r.int(0), r.hash(1), max(t.time, r.int(2))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var position, batch int64
+	err = query(c, selectSequences, 4, func(r *row) error {
+		position, batch, t.streams, t.types = r.int(0), r.int(1), r.int(2), r.int(3)
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case position != t.position:
+		return &eventstore.CorruptError{Where: w.store.db.Path(), Reason: fmt.Sprintf("the log ends at position %d, but %d was given to an event: restore it from a backup", t.position, position)}
+	case batch != t.batch:
+		return &eventstore.CorruptError{Where: w.store.db.Path(), Reason: fmt.Sprintf("the batches end at number %d, but %d was given to one: restore it from a backup", t.batch, batch)}
+	}
+	return query(c, selectTypes, 2, func(r *row) error {
+		w.types[r.text(1)] = r.int(0)
+		return nil
+	})
+}

@@ -1,0 +1,306 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/mattn/go-sqlite3"
+
+	"github.com/leat-go/leat/eventstore"
+)
+
+// The joins cost next to nothing where batches are read in their order. The
+// plans are fixed by NOT INDEXED, since SQLite would rather walk the whole
+// history of a stream than a window of the log.
+const (
+	eventColumns = `e.position, e.stream_id, e.version, e.type_id, e.schema_version, e.recorded_at, b.id, e.event_id, e.metadata, e.data`
+	eventCount   = 10
+
+	selectStreamPage = `
+		SELECT ` + eventColumns + `
+		FROM events AS e
+		LEFT JOIN batches AS b ON b.number = e.batch
+		WHERE e.stream_id = (SELECT id FROM streams WHERE name = ?)
+		  AND e.version >= ?
+		  AND e.position <= ?
+		ORDER BY e.version
+		LIMIT ?`
+	selectLogPage = `
+		SELECT ` + eventColumns + `
+		FROM events AS e NOT INDEXED
+		LEFT JOIN batches AS b ON b.number = e.batch
+		WHERE e.position > ?
+		  AND e.position <= ?`
+	whereType = `
+		  AND e.type_id IN (SELECT value FROM json_each(?))`
+	whereStream = `
+		  AND e.stream_id IN (SELECT value FROM json_each(?))`
+	whereCategory = `
+		  AND (SELECT category FROM streams WHERE id = e.stream_id) IN (SELECT value FROM json_each(?))`
+	orderLogPage = `
+		ORDER BY e.position
+		LIMIT ?`
+)
+
+// page collects rows of events.
+type page struct {
+	events []eventstore.Recorded
+	of     []numbers
+	bytes  int
+	full   bool // PageBytes was reached
+}
+
+func newPage(limit int) *page {
+	const first = 512
+	n := min(limit, first)
+	return &page{events: make([]eventstore.Recorded, 0, n), of: make([]numbers, 0, n)}
+}
+
+func (p *page) add(r *row) error {
+	e := eventstore.Recorded{
+		Position: r.int(0), Version: r.int(2), SchemaVersion: int(r.int(4)), Time: r.int(5), Data: r.blob(9),
+	}
+	if !r.null(6) {
+		e.BatchID = r.text(6)
+	}
+	if copy(e.ID[:], r.blob(7)) != len(e.ID) {
+		r.unexpected(7)
+	}
+	if !r.null(8) {
+		e.Meta = r.blob(8)
+	}
+	p.events = append(p.events, e)
+	p.of = append(p.of, numbers{stream: r.int(1), typ: r.int(3)})
+	p.bytes += len(e.Data) + len(e.Meta)
+	if r.err != nil {
+		return &eventstore.CorruptError{Where: fmt.Sprintf("position %d", e.Position), Reason: r.err.Error() + ": restore the store from a backup"}
+	}
+	return nil
+}
+
+// ReadStream implements eventstore.StreamReader.
+func (s *Store) ReadStream(ctx context.Context, stream string, from int64, limit int) ([]eventstore.Recorded, error) {
+	if err := eventstore.CheckName("stream name", stream); err != nil {
+		return nil, err
+	}
+	if err := eventstore.CheckPage(limit); err != nil {
+		return nil, err
+	}
+	if from < 1 {
+		return nil, &eventstore.InvalidError{Field: "version", Value: fmt.Sprint(from), Reason: "must be 1 or more"}
+	}
+	p := newPage(limit)
+	err := s.read(ctx, "read a stream", func(c *sqlite3.SQLiteConn) error {
+		head, err := s.head(ctx)
+		if err != nil {
+			return err
+		}
+		next := from
+		err = query(c, selectStreamPage, eventCount, func(r *row) error {
+			if version := r.int(2); version != next {
+				return &eventstore.CorruptError{Where: fmt.Sprintf("stream %q", stream), Reason: fmt.Sprintf("version %d is missing: restore the store from a backup", next)}
+			}
+			next++
+			return p.add(r)
+		}, stream, from, head, int64(limit))
+		if err != nil {
+			return err
+		}
+		return s.names.resolve(c, p.events, p.of)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p.events, nil
+}
+
+// ReadLog implements eventstore.LogReader. A page ends early after PageBytes
+// of payloads.
+func (s *Store) ReadLog(ctx context.Context, after int64, limit int, f eventstore.Filter) (eventstore.Page, error) {
+	if err := eventstore.CheckPage(limit); err != nil {
+		return eventstore.Page{}, err
+	}
+	if after < 0 {
+		return eventstore.Page{}, &eventstore.InvalidError{Field: "position", Value: fmt.Sprint(after), Reason: "must be 0 or more"}
+	}
+	var result eventstore.Page
+	err := s.read(ctx, "read the log", func(c *sqlite3.SQLiteConn) error {
+		head, err := s.head(ctx)
+		if err != nil {
+			return err
+		}
+		if after > head {
+			return pastHead(after, head)
+		}
+		p, through, err := s.readPage(c, after, head, limit, f)
+		if err != nil {
+			return err
+		}
+		if err := s.names.resolve(c, p.events, p.of); err != nil {
+			return err
+		}
+		result.Events = p.events
+		result.Through, err = s.anchor(c, through)
+		return err
+	})
+	if err != nil {
+		return eventstore.Page{}, err
+	}
+	return result, nil
+}
+
+func pastHead(position, head int64) error {
+	return fmt.Errorf("%w: position %d is past the head %d", eventstore.ErrRewound, position, head)
+}
+
+// readPage returns the events after a position that the filter matches, and
+// how far it looked for them. It stands inside the head.
+func (s *Store) readPage(c *sqlite3.SQLiteConn, after, head int64, limit int, f eventstore.Filter) (*page, int64, error) {
+	p := newPage(limit)
+	if after == head {
+		return p, head, nil
+	}
+	window := int64(eventstore.MaxScan)
+	if f.All() {
+		window = int64(limit)
+	}
+	through := min(head, after+window)
+	text := strings.Builder{}
+	text.WriteString(selectLogPage)
+	args := []driver.Value{after, through}
+	possible, err := filter(c, f, &text, &args)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !possible { // no event up to the head has such a stream or type
+		return p, head, nil
+	}
+	text.WriteString(orderLogPage)
+	args = append(args, int64(limit))
+	last := after
+	err = query(c, text.String(), eventCount, func(r *row) error {
+		position := r.int(0)
+		if f.All() && position != last+1 {
+			return missingEvent(last + 1)
+		}
+		last = position
+		if err := p.add(r); err != nil {
+			return err
+		}
+		if p.bytes >= PageBytes {
+			return errPageFull
+		}
+		return nil
+	}, args...)
+	switch {
+	case err == errPageFull: //nolint:errorlint // the sentinel itself
+		return p, last, nil
+	case err != nil:
+		return nil, 0, err
+	case len(p.events) == limit:
+		return p, last, nil
+	case f.All() && last != through:
+		return nil, 0, missingEvent(last + 1)
+	}
+	return p, through, nil
+}
+
+var errPageFull = fmt.Errorf("page full")
+
+func missingEvent(position int64) error {
+	return &eventstore.CorruptError{Where: fmt.Sprintf("position %d", position), Reason: "its event is missing: restore the store from a backup"}
+}
+
+const (
+	selectTypeIDs = `
+		SELECT t.id
+		FROM json_each(?) AS j
+		JOIN types AS t ON t.name = j.value`
+	selectStreamIDs = `
+		SELECT s.id
+		FROM json_each(?) AS j
+		JOIN streams AS s ON s.name = j.value`
+)
+
+// filter adds the filter to the statement. Names are looked up once and
+// compared as numbers. It returns false where nothing can match.
+func filter(c *sqlite3.SQLiteConn, f eventstore.Filter, text *strings.Builder, args *[]driver.Value) (bool, error) {
+	for _, part := range []struct {
+		names         []string
+		lookUp, where string
+	}{{f.Types, selectTypeIDs, whereType}, {f.Streams, selectStreamIDs, whereStream}} {
+		if len(part.names) == 0 {
+			continue
+		}
+		names, err := json.Marshal(part.names)
+		if err != nil {
+			return false, err
+		}
+		ids := []int64{}
+		err = query(c, part.lookUp, 1, func(r *row) error {
+			ids = append(ids, r.int(0))
+			return nil
+		}, string(names))
+		if err != nil || len(ids) == 0 {
+			return false, err
+		}
+		list, err := json.Marshal(ids)
+		if err != nil {
+			return false, err
+		}
+		text.WriteString(part.where)
+		*args = append(*args, string(list))
+	}
+	if len(f.Categories) > 0 {
+		list, err := json.Marshal(f.Categories)
+		if err != nil {
+			return false, err
+		}
+		text.WriteString(whereCategory)
+		*args = append(*args, string(list))
+	}
+	return true, nil
+}
+
+// Anchor implements eventstore.LogReader.
+func (s *Store) Anchor(ctx context.Context, position int64) (a eventstore.Anchor, err error) {
+	if position < 0 {
+		return a, &eventstore.InvalidError{Field: "position", Value: fmt.Sprint(position), Reason: "must be 0 or more"}
+	}
+	err = s.read(ctx, "read an anchor", func(c *sqlite3.SQLiteConn) error {
+		head, err := s.head(ctx)
+		if err != nil {
+			return err
+		}
+		if position > head {
+			return pastHead(position, head)
+		}
+		a, err = s.anchor(c, position)
+		return err
+	})
+	return a, err
+}
+
+// anchor returns the place of a position at or below the head.
+func (s *Store) anchor(c *sqlite3.SQLiteConn, position int64) (eventstore.Anchor, error) {
+	a := eventstore.Anchor{Epoch: s.epoch, Position: position}
+	if t := s.tip.Load(); t != nil && t.position == position {
+		a.Hash = t.hash
+		return a, nil
+	}
+	if position == 0 {
+		return a, nil
+	}
+	found := false
+	err := query(c, selectHash, 1, func(r *row) error {
+		a.Hash, found = r.hash(0), true
+		return nil
+	}, position)
+	if err == nil && !found {
+		err = missingEvent(position)
+	}
+	return a, err
+}

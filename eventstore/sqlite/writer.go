@@ -1,0 +1,301 @@
+package sqlite
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+	"github.com/mattn/go-sqlite3"
+
+	"github.com/leat-go/leat/eventstore"
+	file "github.com/leat-go/leat/internal/sqlite"
+)
+
+// A request is queued, then taken by the writer or withdrawn by its caller.
+const (
+	queued int32 = iota
+	taken
+	withdrawn
+)
+
+// request is one append, or one snapshot, on its way through the writer.
+type request struct {
+	batch    eventstore.Batch
+	content  [32]byte    // of a batch with an ID
+	ids      []uuid.UUID // of the events; zero where the writer gives one
+	explicit bool        // the caller gave an event id
+	meta     [][]byte    // of the events, encoded
+	snapshot *eventstore.Snapshot
+	bytes    int // of the payloads
+
+	state atomic.Int32
+	done  chan struct{} // closed when commit and err are final
+
+	// commit and err belong to the writer until done is closed. Before the
+	// group's outcome is known they are what is to be answered if it is stored.
+	commit eventstore.Commit
+	err    error
+}
+
+// newRequest does in the caller's goroutine what the writer need not do.
+func newRequest(b eventstore.Batch) (*request, error) {
+	r := &request{batch: b, done: make(chan struct{})}
+	if b.ID != "" {
+		r.content = b.ContentHash()
+	}
+	n := 0
+	for _, w := range b.Writes {
+		n += len(w.Events)
+	}
+	r.ids = make([]uuid.UUID, 0, n)
+	r.meta = make([][]byte, 0, n)
+	for _, w := range b.Writes {
+		for _, e := range w.Events {
+			id := e.ID
+			switch {
+			case id != uuid.Nil:
+				r.explicit = true
+			case b.ID != "":
+				id = eventstore.DeriveID(b.ID, len(r.ids))
+			}
+			meta := e.Metadata.Encode()
+			r.ids = append(r.ids, id)
+			r.meta = append(r.meta, meta)
+			r.bytes += len(e.Data) + len(meta)
+		}
+	}
+	if r.explicit {
+		return r, r.checkIDs()
+	}
+	return r, nil
+}
+
+func (r *request) checkIDs() error {
+	seen := make(map[uuid.UUID]struct{}, len(r.ids))
+	for _, id := range r.ids {
+		if _, twice := seen[id]; twice && id != uuid.Nil {
+			return &eventstore.InvalidError{Field: "event id", Value: id.String(), Reason: "stands twice in the batch"}
+		}
+		seen[id] = struct{}{}
+	}
+	return nil
+}
+
+// writer is the goroutine that commits. Everything in it but the queue belongs
+// to that goroutine.
+type writer struct {
+	store *Store
+	conn  *sql.Conn
+	queue chan *request
+	done  chan struct{} // closed when the goroutine has ended
+	carry *request      // taken from the queue, left for the next group
+
+	statements statements
+	files      identity
+	chain      chain
+	tip        tip
+	streams    *cache[string, streamState]
+	types      map[string]int64
+}
+
+// streamState is what the writer knows of a stream. No number: no stream.
+type streamState struct {
+	id, version int64
+}
+
+// run commits groups until the queue is closed and empty.
+func (w *writer) run() {
+	defer close(w.done)
+	for {
+		group, open := w.next()
+		if len(group) > 0 {
+			w.process(group)
+		}
+		if !open {
+			return
+		}
+	}
+}
+
+// next waits for an append and collects those that come with it. It yields
+// once, so that appenders that were just answered can join: that is worth half
+// as much again with eight of them, and costs a lone one nothing.
+func (w *writer) next() (group []*request, open bool) {
+	first := w.carry
+	w.carry = nil
+	if first == nil {
+		if first, open = <-w.queue; !open {
+			return nil, false
+		}
+	}
+	events, bytes := 0, 0
+	take := func(r *request) bool {
+		if len(group) > 0 && (events+len(r.ids) > w.store.options.GroupEvents || bytes+r.bytes > w.store.options.GroupBytes) {
+			w.carry = r
+			return false
+		}
+		if r.state.CompareAndSwap(queued, taken) {
+			group = append(group, r)
+			events += len(r.ids)
+			bytes += r.bytes
+		}
+		return true
+	}
+	take(first)
+	runtime.Gosched()
+	for range cap(w.queue) {
+		select {
+		case r, open := <-w.queue:
+			if !open {
+				return group, false
+			}
+			if !take(r) {
+				return group, true
+			}
+		default:
+			return group, true
+		}
+	}
+	return group, true
+}
+
+// process answers every request of the group. Whoever was refused because of
+// a neighbour that was then not stored is tried again; each round answers at
+// least one request.
+func (w *writer) process(requests []*request) {
+	for len(requests) > 0 {
+		requests = w.attempt(requests)
+	}
+}
+
+// outcome of a transaction.
+type outcome int
+
+const (
+	undone  outcome = iota // nothing was stored
+	stored                 // committed, or nothing to commit
+	unknown                // COMMIT was issued and failed
+)
+
+func (w *writer) attempt(requests []*request) (again []*request) {
+	if cause := w.store.Err(); cause != nil {
+		w.refuse(requests, cause)
+		return nil
+	}
+	g, how, err := w.transact(requests, false)
+	if how == undone && file.IsConstraint(err) {
+		// An event id was used before: look at each before it is stored.
+		g, how, err = w.transact(requests, true)
+	}
+	switch how {
+	case stored:
+		w.accept(g)
+		answer(requests)
+		return nil
+	case unknown:
+		return w.doubt(requests, err)
+	}
+	refusal := notStored(w.store.db.Path(), err)
+	if !isPassing(err) {
+		if !errors.Is(refusal, eventstore.ErrCorrupt) {
+			refusal = fmt.Errorf("%w: close the store and open it again", refusal)
+		}
+		w.store.stop(refusal)
+		w.refuse(requests, refusal)
+		return nil
+	}
+	return settle(requests, func(*request) error { return refusal })
+}
+
+// doubt answers after a COMMIT that failed.
+func (w *writer) doubt(requests []*request, err error) (again []*request) {
+	if file.IsFull(err) && w.unchanged() {
+		// SQLite undid it and left no commit mark behind: what it had written
+		// is overwritten by the next commit. It is still said to be unknown,
+		// since only the file system knows what it kept.
+		err = fmt.Errorf("%w during a commit to %s: free some space and append again: %w", ErrDiskFull, w.store.db.Path(), err)
+		return settle(requests, func(r *request) error {
+			return &eventstore.OutcomeUnknownError{BatchID: r.batch.ID, Err: err}
+		})
+	}
+	if !errors.Is(err, eventstore.ErrCorrupt) {
+		err = fmt.Errorf("commit to %s: %w: close the store, open it again, and repeat the append with its batch ID", w.store.db.Path(), err)
+	}
+	w.store.stop(err)
+	w.refuse(requests, err)
+	return nil
+}
+
+// settle gives those that were to be stored this error and returns the others,
+// which a neighbour may have been the reason to refuse.
+func settle(requests []*request, failure func(*request) error) (again []*request) {
+	var failed []*request
+	for _, r := range requests {
+		if r.err == nil && !r.commit.Duplicate {
+			r.commit, r.err = eventstore.Commit{}, failure(r)
+			failed = append(failed, r)
+		} else {
+			r.commit, r.err = eventstore.Commit{}, nil
+			again = append(again, r)
+		}
+	}
+	answer(failed)
+	return again
+}
+
+// refuse answers everything with an unknown outcome: the store has stopped,
+// and an earlier append under the same batch ID may be stored.
+func (w *writer) refuse(requests []*request, cause error) {
+	for _, r := range requests {
+		r.commit, r.err = eventstore.Commit{}, &eventstore.OutcomeUnknownError{BatchID: r.batch.ID, Err: cause}
+	}
+	answer(requests)
+}
+
+func answer(requests []*request) {
+	for _, r := range requests {
+		close(r.done)
+	}
+}
+
+// accept makes what the group stored known.
+func (w *writer) accept(g *group) {
+	if !g.wrote {
+		return
+	}
+	w.tip = g.tip
+	for name, s := range g.streams {
+		w.streams.put(name, s)
+	}
+	for name, id := range g.types {
+		w.types[name] = id
+	}
+	w.store.publish(g.tip)
+}
+
+// transact runs the requests in one transaction. It takes no context: see stmt.
+func (w *writer) transact(requests []*request, careful bool) (g *group, how outcome, err error) {
+	g = &group{w: w, tip: w.tip, careful: careful, streams: map[string]streamState{}, types: map[string]int64{}}
+	err = raw(w.conn, func(c *sqlite3.SQLiteConn) error {
+		how, err = g.run(c, requests)
+		return err
+	})
+	return g, how, err
+}
+
+// unchanged tells whether the writer's connection is out of its transaction
+// and still sees the tip as it was.
+func (w *writer) unchanged() bool {
+	position, open := int64(-1), true
+	err := raw(w.conn, func(c *sqlite3.SQLiteConn) error {
+		open = !c.AutoCommit()
+		return query(c, selectHead, 1, func(r *row) error {
+			position = r.int(0)
+			return nil
+		})
+	})
+	return err == nil && !open && position == w.tip.position
+}
