@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"hash/fnv"
+	"strconv"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -23,20 +24,44 @@ type Page struct {
 	Through eventstore.Anchor
 }
 
-type pageKey struct{}
-
 // PageFrom returns the page that the message carries, and whether it carries
 // one: every message of a Subscriber or Router of this package does.
 func PageFrom(msg *message.Message) (Page, bool) {
-	p, ok := msg.Context().Value(pageKey{}).(*Page)
-	if !ok {
+	d := deliveryOf(msg)
+	if d == nil {
 		return Page{}, false
 	}
-	return *p, true
+	return d.page, true
 }
 
-func withPage(ctx context.Context, p *Page) context.Context {
-	return context.WithValue(ctx, pageKey{}, p)
+// delivery is a page on its way through a router.
+type delivery struct {
+	page Page
+	// The rest is set by the router's handler, and read after end is closed.
+	entered bool // Apply was called
+	applied bool // Apply returned, with err
+	err     error
+	end     chan struct{} // closed when the handler has ended; nil for a Subscriber
+}
+
+type deliveryKey struct{}
+
+func deliveryOf(msg *message.Message) *delivery {
+	d, _ := msg.Context().Value(deliveryKey{}).(*delivery)
+	return d
+}
+
+// newMessage returns the message that carries the delivery, under ctx. With
+// single, a page of one event has the event's own form.
+func newMessage(ctx context.Context, name string, d *delivery, single bool) *message.Message {
+	var msg *message.Message
+	if single && len(d.page.Events) == 1 {
+		msg = EventMessage(d.page.Events[0])
+	} else {
+		msg = message.NewMessage(name+"@"+strconv.FormatInt(d.page.Through.Position, 10), nil)
+	}
+	msg.SetContext(context.WithValue(ctx, deliveryKey{}, d))
+	return msg
 }
 
 // PartitionOf returns the partition, from 0 to of-1, that a stream belongs to:
@@ -49,4 +74,18 @@ func PartitionOf(stream string, of int) int {
 	h := fnv.New64a()
 	h.Write([]byte(stream)) // a hash never returns an error
 	return int(h.Sum64() % uint64(of))
+}
+
+// inPartition returns the events whose streams belong to the partition.
+func inPartition(events []eventstore.Recorded, index, of int) []eventstore.Recorded {
+	if of < 2 {
+		return events
+	}
+	var mine []eventstore.Recorded
+	for _, e := range events {
+		if PartitionOf(e.Stream, of) == index {
+			mine = append(mine, e)
+		}
+	}
+	return mine
 }

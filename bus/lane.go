@@ -1,0 +1,207 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leat-go/leat/eventstore"
+)
+
+// lane delivers the log to one consumer.
+type lane struct {
+	router    *Router
+	consumer  Consumer
+	name      string
+	filter    eventstore.Filter
+	pageSize  int
+	index, of int
+	wake      chan struct{} // holds a token when the head has moved
+	progress  progress
+	failures  int       // of infrastructure, in a row; the lane's goroutine owns it
+	current   *delivery // in flight; written before its message is sent
+}
+
+func newLane(r *Router, c Consumer) (*lane, error) {
+	l := &lane{router: r, consumer: c, name: c.Name(), filter: c.Filter(), pageSize: DefaultPageSize, of: 1, wake: make(chan struct{}, 1)}
+	l.progress.begin()
+	if err := eventstore.CheckName("consumer name", l.name); err != nil {
+		return nil, err
+	}
+	if p, ok := c.(PageSizer); ok {
+		l.pageSize = p.PageSize()
+	}
+	if err := eventstore.CheckPage(l.pageSize); err != nil {
+		return nil, fmt.Errorf("consumer %q: %w", l.name, err)
+	}
+	if p, ok := c.(Partitioned); ok {
+		l.index, l.of = p.Partition()
+	}
+	if l.of < 1 || l.index < 0 || l.index >= l.of {
+		return nil, &eventstore.InvalidError{Field: "partition", Value: fmt.Sprintf("%d of %d", l.index, l.of), Reason: fmt.Sprintf("of consumer %q does not exist", l.name)}
+	}
+	return l, nil
+}
+
+func (l *lane) awake() {
+	select {
+	case l.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// deliverAll delivers until the follow context ends: it follows the log until
+// something fails, waits as the failure demands, and follows again from the
+// consumer's checkpoint.
+func (l *lane) deliverAll(follow, work context.Context, out chan<- *message.Message) {
+	for {
+		err := l.follow(follow, work, out)
+		if follow.Err() != nil {
+			return // what failed, if anything, failed because of the stop
+		}
+		l.failed(err)
+		if !l.progress.wait(follow) {
+			return
+		}
+	}
+}
+
+// follow delivers from the consumer's checkpoint on until something fails.
+func (l *lane) follow(follow, work context.Context, out chan<- *message.Message) error {
+	from, err := l.consumer.Checkpoint(follow)
+	if err != nil {
+		return fmt.Errorf("load checkpoint: %w", err)
+	}
+	if err := eventstore.CheckAnchor(follow, l.router.log, from); err != nil {
+		return err
+	}
+	at := from.Position
+	l.progress.start(at, l.router.head.Load())
+	for {
+		page, err := l.next(follow, at)
+		if err != nil {
+			return err
+		}
+		if len(page.Events) == 0 {
+			err = l.applyEmpty(work, page)
+		} else {
+			err = l.deliver(follow, work, out, page)
+		}
+		if err != nil {
+			return err
+		}
+		at, l.failures = page.Through.Position, 0
+		l.progress.reach(at)
+	}
+}
+
+// next waits for the log to go on after a position and returns the page.
+func (l *lane) next(ctx context.Context, after int64) (Page, error) {
+	for {
+		if l.router.head.Load() > after {
+			read, err := l.router.tail.ReadLog(ctx, after, l.pageSize, l.filter)
+			if err != nil {
+				return Page{}, fmt.Errorf("read log: %w", err)
+			}
+			if read.Through.Position > after {
+				return Page{After: after, Events: inPartition(read.Events, l.index, l.of), Through: read.Through}, nil
+			}
+		}
+		select {
+		case <-l.wake:
+		case <-ctx.Done():
+			return Page{}, ctx.Err()
+		}
+	}
+}
+
+// deliver sends the page through Watermill and waits until the handler ended,
+// however long that takes.
+func (l *lane) deliver(follow, work context.Context, out chan<- *message.Message, page Page) error {
+	d := &delivery{page: page, end: make(chan struct{})}
+	l.current = d
+	select {
+	case out <- newMessage(work, l.name, d, l.pageSize == 1):
+	case <-follow.Done():
+		return follow.Err()
+	}
+	<-d.end
+	return d.err
+}
+
+// handle is the innermost handler.
+func (l *lane) handle(msg *message.Message) error {
+	d := l.current
+	d.entered, d.applied, d.err = true, false, nil
+	err := l.consumer.Apply(msg.Context(), d.page)
+	d.applied, d.err = true, err
+	return err
+}
+
+// errNotApplied: a middleware took a page for handled that it did not pass on.
+var errNotApplied = errors.New("bus: a middleware ended the page without the consumer")
+
+// concludes is the outermost middleware: it ends the delivery with what the
+// consumer said, whatever other middleware made of it.
+func concludes(h message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		d := deliveryOf(msg)
+		if d == nil || d.end == nil {
+			return h(msg)
+		}
+		defer close(d.end)
+		out, err := h(msg)
+		switch {
+		case d.applied:
+		case err != nil: // a panic, or a middleware that refused
+			d.err = err
+		default:
+			d.err = errNotApplied
+		}
+		if d.err != nil {
+			return out, &reportedError{d.err}
+		}
+		return out, err
+	}
+}
+
+// applyEmpty tells the consumer how far the log was scanned. It spares the way
+// through Watermill: nothing happened.
+func (l *lane) applyEmpty(work context.Context, page Page) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return l.consumer.Apply(work, page)
+}
+
+// failed sets the state that the failure demands, and says so.
+func (l *lane) failed(err error) {
+	log := l.router.opts.Logger.With("consumer", l.name)
+	if blocked, ok := errors.AsType[*BlockedError](err); ok {
+		l.progress.block(blocked.Position, err)
+		log.Error("consumer blocked: delivery stops until it is resumed, others go on", "position", blocked.Position, "err", blocked.Err)
+		return
+	}
+	if errors.Is(err, eventstore.ErrRewound) || errors.Is(err, eventstore.ErrCorrupt) {
+		l.progress.block(0, err)
+		log.Error("consumer blocked: delivery stops until it is resumed, others go on", "err", err)
+		return
+	}
+	var position int64
+	var attempt int
+	var wait time.Duration
+	if retry, ok := errors.AsType[*RetryError](err); ok {
+		position, attempt, wait, err = retry.Position, retry.Attempt, retry.After, retry.Err
+	} else {
+		l.failures++
+		attempt, wait = l.failures, backoff(l.failures, l.router.opts.MinBackoff, l.router.opts.MaxBackoff)
+	}
+	l.progress.backOff(position, attempt, wait, err)
+	log.Warn("consumer backs off", "position", position, "attempt", attempt, "next", wait, "err", err)
+}
