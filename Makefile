@@ -1,0 +1,55 @@
+# Leat needs Go and gcc (SQLite is C). `make help` lists the targets.
+
+GO ?= go
+# Modules of their own, so that nobody who imports Leat inherits what they need.
+NESTED := bus/natstest
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.2
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: run
+run: ## run the taxi demo: a generated city at 60x, until Ctrl+C
+	$(GO) run ./taxi-demo
+
+.PHONY: check
+check: fmt vet test ## everything that CI runs: format, vet, all tests with the race detector
+
+.PHONY: fmt
+fmt: ## fail where a file is not as gofmt writes it
+	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+
+.PHONY: vet
+vet: ## go vet, nested modules included
+	$(GO) vet ./...
+	@for m in $(NESTED); do (cd $$m && $(GO) vet ./...) || exit 1; done
+
+.PHONY: test
+test: ## all tests with the race detector, each benchmark once
+	$(GO) test -race -timeout 12m ./...
+	@for m in $(NESTED); do (cd $$m && $(GO) test -race -timeout 5m ./...) || exit 1; done
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 5m ./...
+
+.PHONY: quick
+quick: ## the tests without the race detector
+	$(GO) test ./...
+
+.PHONY: bench
+bench: ## the benchmarks, six runs each, for benchstat
+	$(GO) test -run '^$$' -bench . -benchmem -count 6 ./...
+
+.PHONY: lint
+lint: ## golangci-lint at a pinned version (built on first use)
+	$(GO) run $(GOLANGCI) run ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for 30 seconds
+	@for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$pkg || exit 1; \
+		done; \
+	done
