@@ -1,0 +1,307 @@
+package projection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"sort"
+	"time"
+	"unicode/utf8"
+
+	"github.com/leat-go/leat/bus"
+	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/sqlite"
+)
+
+// maxErrorText is how much of an error's text a file keeps, in bytes.
+const maxErrorText = 4096
+
+// failure is an event that could not be applied, by its index in the page.
+type failure struct {
+	index int
+	err   error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// apply applies a page, in one transaction where nothing fails. Where an event
+// does, the page is undone and applied again with a savepoint per event, so
+// that the good events before it are committed and it is judged alone.
+func (v *view) apply(ctx context.Context, p bus.Page) error {
+	if v.stale {
+		if err := v.load(ctx); err != nil {
+			return err
+		}
+	}
+	if err := v.checkPage(p); err != nil {
+		return err
+	}
+	if p.Through.Position <= v.through.Position {
+		return nil
+	}
+	first := sort.Search(len(p.Events), func(i int) bool { return p.Events[i].Position > v.through.Position })
+	events := p.Events[first:]
+	if len(events) == 0 {
+		v.through = p.Through
+		if v.through.Position-v.saved.Position >= lazyCheckpoint {
+			return v.saveScanned(ctx)
+		}
+		return nil
+	}
+	err := v.write(ctx, func(s *step) error { return s.all(ctx, events, p.Through) })
+	if err == nil {
+		return nil
+	}
+	var failed *failure
+	if !errors.As(err, &failed) && !refusedCommit(err) {
+		return err
+	}
+	return v.carefully(ctx, events, p.Through)
+}
+
+// checkPage refuses a page that would leave a gap or is of another log.
+func (v *view) checkPage(p bus.Page) error {
+	switch {
+	case p.After > v.through.Position:
+		return &bus.BlockedError{Position: v.through.Position, Err: fmt.Errorf("projection %s: a page after position %d was delivered, the checkpoint is at %d: what lies between would be skipped", v.def.name, p.After, v.through.Position)}
+	case v.through.Position > 0 && p.Through.Position > v.through.Position && p.Through.Epoch != v.through.Epoch:
+		return &bus.BlockedError{Position: v.through.Position, Err: fmt.Errorf("projection %s: %w: a page of epoch %s was delivered, the checkpoint is of epoch %s", v.def.name, eventstore.ErrRewound, p.Through.Epoch, v.through.Epoch)}
+	}
+	return nil
+}
+
+// refusedCommit tells whether a deferred constraint refused the COMMIT. The
+// transaction was rolled back.
+func refusedCommit(err error) bool {
+	_, commit := errors.AsType[*sqlite.CommitError](err)
+	return commit && sqlite.IsConstraint(err)
+}
+
+// all applies events without savepoints; the first that fails ends it.
+func (s *step) all(ctx context.Context, events []eventstore.Recorded, through eventstore.Anchor) error {
+	for i := range events {
+		e := &events[i]
+		if s.waiting(e.Stream) {
+			if err := s.park(e, attempt{}); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.handle(ctx, e); err != nil {
+			if err := s.excuse(ctx, err); err != nil {
+				return err
+			}
+			return &failure{index: i, err: err}
+		}
+	}
+	if err := s.remember(attempt{}); err != nil {
+		return err
+	}
+	return s.save(through)
+}
+
+// excuse returns an error where what failed is not the event's fault: a
+// shutdown, or the machine.
+func (s *step) excuse(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if s.user.fatal != nil || infrastructure(err) {
+		return s.v.wrap(err)
+	}
+	return nil
+}
+
+// handle calls the event's handler and recovers its panic.
+func (s *step) handle(ctx context.Context, e *eventstore.Recorded) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	h := s.v.def.handlers[e.Type]
+	if h == nil {
+		return nil
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = errors.Join(&bus.PanicError{Value: r, Stack: debug.Stack()}, s.user.finish())
+		}
+	}()
+	if err := h(ctx, s.user, *e); err != nil {
+		return errors.Join(err, s.user.finish())
+	}
+	return s.user.finish()
+}
+
+// carefully applies events with a savepoint each. Where a commit is refused,
+// the events are halved until the one that is to blame is alone.
+func (v *view) carefully(ctx context.Context, events []eventstore.Recorded, through eventstore.Anchor) error {
+	for n := len(events); len(events) > 0; {
+		end := through
+		if n < len(events) {
+			var err error
+			if end, err = v.log.Anchor(ctx, events[n-1].Position); err != nil {
+				return fmt.Errorf("projection %s: %w", v.def.name, err)
+			}
+		}
+		stop, err := v.stepwise(ctx, events[:n], end)
+		if err == nil && stop != nil {
+			return stop
+		}
+		failed, fatal := errors.AsType[*failure](err)
+		switch {
+		case err == nil:
+			events = events[n:]
+			n = len(events)
+		case fatal && failed.index > 0: // it ended the transaction: first what was good before it
+			n = failed.index
+		case refusedCommit(err) && n > 1:
+			n = (n + 1) / 2
+		case fatal || refusedCommit(err):
+			if stop, err := v.condemn(ctx, events, through, err); err != nil || stop != nil {
+				return errors.Join(err, stop)
+			}
+			events = events[1:]
+			n = len(events)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// stepwise is one transaction with a savepoint per event. It returns, as stop,
+// the RetryError or BlockedError of the event that ends it, after committing
+// what came before, and, as err, why nothing was committed: a failure where an
+// event ended the transaction.
+func (v *view) stepwise(ctx context.Context, events []eventstore.Recorded, through eventstore.Anchor) (stop, err error) {
+	err = v.write(ctx, func(s *step) error {
+		for i := range events {
+			e := &events[i]
+			if s.waiting(e.Stream) {
+				if err := s.park(e, attempt{}); err != nil {
+					return err
+				}
+				continue
+			}
+			var fault error
+			undone := s.tx.Savepoint(func() error { fault = s.handle(ctx, e); return fault })
+			if fault == nil {
+				if undone != nil {
+					return v.wrap(undone)
+				}
+				continue
+			}
+			if err := s.excuse(ctx, fault); err != nil {
+				return err
+			}
+			if s.tx.Ended() {
+				return &failure{index: i, err: fault}
+			}
+			var err error
+			if stop, err = s.judge(ctx, e, fault); err != nil {
+				return err
+			}
+			if stop != nil {
+				return s.saveBefore(ctx, events[:i])
+			}
+		}
+		if s.attempt.position <= through.Position {
+			if err := s.remember(attempt{}); err != nil {
+				return err
+			}
+		}
+		return s.save(through)
+	})
+	return stop, err
+}
+
+// saveBefore moves the checkpoint to the last of the events that were applied
+// before one that stops.
+func (s *step) saveBefore(ctx context.Context, applied []eventstore.Recorded) error {
+	if len(applied) == 0 {
+		return nil
+	}
+	to, err := s.v.log.Anchor(ctx, applied[len(applied)-1].Position)
+	if err != nil {
+		return fmt.Errorf("projection %s: %w", s.v.def.name, err)
+	}
+	return s.save(to)
+}
+
+// condemn judges the first of the events, whose effects are undone because it
+// ended the transaction or its commit was refused, in a transaction of its own.
+func (v *view) condemn(ctx context.Context, events []eventstore.Recorded, through eventstore.Anchor, cause error) (stop, err error) {
+	if failed, ok := errors.AsType[*failure](cause); ok {
+		cause = failed.err
+	}
+	e := &events[0]
+	if len(events) > 1 {
+		if through, err = v.log.Anchor(ctx, e.Position); err != nil {
+			return nil, fmt.Errorf("projection %s: %w", v.def.name, err)
+		}
+	}
+	err = v.write(ctx, func(s *step) (err error) {
+		if stop, err = s.judge(ctx, e, cause); err != nil || stop != nil {
+			return err
+		}
+		return s.save(through)
+	})
+	return stop, err
+}
+
+// judge counts the attempt and says what becomes of the event: it returns the
+// error to stop with, or nil once the event is set aside.
+func (s *step) judge(ctx context.Context, e *eventstore.Recorded, cause error) (stop, err error) {
+	v := s.v
+	reason := &EventError{Projection: v.def.name, Version: v.def.version, Position: e.Position, Stream: e.Stream, Type: e.Type, Err: cause}
+	a := s.attempt
+	if a.position != e.Position {
+		a = attempt{position: e.Position, since: time.Now()}
+	}
+	a.attempts++
+	a.err = shorten(cause.Error())
+	if !v.once && !v.def.exhausted(a.attempts, a.since) {
+		return &bus.RetryError{After: backoff(a.attempts), Attempt: a.attempts, Position: e.Position, Err: reason}, s.remember(a)
+	}
+	policy, err := v.verdict(ctx, e.Position)
+	if err != nil {
+		return nil, err
+	}
+	switch policy {
+	case Park:
+		err = s.park(e, a)
+	case Skip:
+		err = s.bury(e, a)
+	default:
+		return &bus.BlockedError{Position: e.Position, Err: reason}, s.remember(a)
+	}
+	if s.set++; s.set == 1 {
+		s.notes = []slog.Attr{slog.String("policy", policy.String()), slog.Int64("first", e.Position), slog.String("stream", e.Stream), slog.String("error", a.err)}
+	}
+	return nil, errors.Join(err, s.remember(attempt{}))
+}
+
+// backoff returns how long to wait after the attempt: up to twice as long each
+// time, and at least half of that.
+func backoff(attempt int) time.Duration {
+	most := MaxBackoff
+	if shift := attempt - 1; shift < 16 {
+		most = min(most, FirstBackoff<<shift)
+	}
+	return most/2 + rand.N(most/2)
+}
+
+func shorten(s string) string {
+	if len(s) <= maxErrorText {
+		return s
+	}
+	s = s[:maxErrorText]
+	for len(s) > 0 && !utf8.ValidString(s[max(0, len(s)-utf8.UTFMax):]) {
+		s = s[:len(s)-1]
+	}
+	return s + "…"
+}

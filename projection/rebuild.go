@@ -1,0 +1,431 @@
+package projection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/leat-go/leat/bus"
+	"github.com/leat-go/leat/eventstore"
+)
+
+// Named points of a build, for tests that fail there.
+const (
+	stepCreated        = "file created"
+	stepBuilding       = "page applied"
+	stepPaused         = "live paused"
+	stepBuilt          = "built"
+	stepSettled        = "settled"
+	stepPointerWritten = "pointer written"
+	stepPointerRenamed = "pointer renamed"
+	stepSwapped        = "swapped"
+)
+
+// Progress says how far a build is. Rate and ETA are of this run of it.
+type Progress struct {
+	// Done and Total are positions of the log: scanned, and to be scanned.
+	Done, Total int64
+	// Events is how many events were applied.
+	Events int64
+	// Elapsed is the time since the build, or this run of it, began.
+	Elapsed time.Duration
+	// Rate is events a second, positions a second where events are not counted.
+	Rate float64
+	// ETA is how much longer it will take at this rate, 0 where unknown.
+	ETA time.Duration
+}
+
+// Percent returns how much is done, 0 to 100.
+func (p Progress) Percent() float64 {
+	if p.Total <= 0 || p.Done >= p.Total {
+		return 100
+	}
+	return 100 * float64(p.Done) / float64(p.Total)
+}
+
+// build is the state behind Progress.
+type build struct {
+	began             time.Time
+	from, done, total int64
+	events            int64
+}
+
+func (b *build) progress() Progress {
+	p := Progress{Done: b.done, Total: max(b.total, b.done), Events: b.events, Elapsed: time.Since(b.began)}
+	if p.Elapsed <= 0 {
+		return p
+	}
+	positions := float64(b.done-b.from) / p.Elapsed.Seconds()
+	p.Rate = float64(b.events) / p.Elapsed.Seconds()
+	if p.Rate == 0 {
+		p.Rate = positions
+	}
+	if positions > 0 {
+		p.ETA = time.Duration(float64(p.Total-p.Done) / positions * float64(time.Second))
+	}
+	return p
+}
+
+// Rebuilt is the result of a Rebuild.
+type Rebuilt struct {
+	// Events is how many events were applied.
+	Events int64
+	// Position is that of both files when they were compared.
+	Position int64
+	// Seconds is how long it took.
+	Seconds float64
+	// Identical says that every row of every table of the schema is the same.
+	// Virtual tables and what they keep are not compared.
+	Identical bool
+	// LiveDigest and Digest are of the rows of the file that was live and of
+	// the new one, in hexadecimal.
+	LiveDigest, Digest string
+	// Difference names the first row that differs, empty where none does.
+	Difference string
+}
+
+// rebuilding is a running Rebuild, for Close to end.
+type rebuilding struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// Rebuild folds the log anew into a file beside the live one, which goes on
+// applying and serving reads. When the new file has nearly caught up, the live
+// one is held at its position, the new one brought to exactly that, both are
+// compared and exchanged. The old file is kept until the next exchange. A
+// crash leaves either the old file live or the new one; one that was not
+// finished is removed at the next Open.
+//
+// progress may be nil; it is called after every page, in this goroutine.
+//
+// An event that fails and that the live file has as a dead letter or parked is
+// set aside in the new file as well; any other failing event ends the rebuild
+// with an EventError, and the live file stays. It returns ErrBuilding while
+// another build runs.
+func (p *Projection) Rebuild(ctx context.Context, progress func(Progress)) (_ Rebuilt, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r, err := p.beginRebuild(ctx, cancel)
+	if err != nil {
+		return Rebuilt{}, err
+	}
+	defer p.endRebuild(r)
+	id, err := p.files.next(p.def.version)
+	if err != nil {
+		return Rebuilt{}, err
+	}
+	v, err := createView(ctx, p.files, id, p.def, purposeRebuild)
+	if err != nil {
+		return Rebuilt{}, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("rebuild: %w", err), p.discard(v))
+		}
+	}()
+	p.equip(v, p.inherit)
+	v.once = true
+	if err := p.step(stepCreated); err != nil {
+		return Rebuilt{}, err
+	}
+	report := func(events int) {
+		p.mu.Lock()
+		p.build.done = v.through.Position
+		p.build.total = p.shown.through.Position
+		p.build.events += int64(events)
+		now := p.build.progress()
+		p.mu.Unlock()
+		if progress != nil {
+			progress(now)
+		}
+	}
+	if err := p.buildBeside(ctx, v, report); err != nil {
+		return Rebuilt{}, err
+	}
+	if err := p.lock(ctx); err != nil {
+		return Rebuilt{}, err
+	}
+	defer p.unlock()
+	return p.finishRebuild(ctx, v, report)
+}
+
+func (p *Projection) beginRebuild(ctx context.Context, cancel context.CancelFunc) (*rebuilding, error) {
+	if err := p.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer p.unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return nil, p.closedError()
+	case p.next != nil:
+		return nil, fmt.Errorf("%w: %s v%d is built beside v%d: wait until it has caught up", ErrBuilding, p.def.name, p.def.version, p.live.id.version)
+	case p.rebuild != nil:
+		return nil, fmt.Errorf("%w: %s: a rebuild is running", ErrBuilding, p.def.name)
+	}
+	p.rebuild = &rebuilding{cancel: cancel, done: make(chan struct{})}
+	p.build = &build{began: time.Now(), total: p.shown.through.Position}
+	return p.rebuild, nil
+}
+
+func (p *Projection) endRebuild(r *rebuilding) {
+	p.mu.Lock()
+	p.rebuild, p.build = nil, nil
+	p.mu.Unlock()
+	close(r.done)
+}
+
+// discard removes a file that did not become live.
+func (p *Projection) discard(v *view) error {
+	p.mu.Lock()
+	swapped := p.live.view == v
+	p.mu.Unlock()
+	if swapped {
+		return nil
+	}
+	err := v.db.Close()
+	if at, _, unread := p.files.readPointer(); unread != nil || at.Live == v.id {
+		return err // the next Open knows better
+	}
+	return errors.Join(err, p.files.remove(v.id))
+}
+
+// buildBeside applies the log to v until no more than a page is missing to
+// where the live view is.
+func (p *Projection) buildBeside(ctx context.Context, v *view, report func(events int)) error {
+	for {
+		p.mu.Lock()
+		to := p.shown.through
+		p.mu.Unlock()
+		if to.Position-v.through.Position <= RebuildPage {
+			return nil
+		}
+		n, err := p.pull(ctx, v, RebuildPage, to)
+		if err != nil {
+			return err
+		}
+		report(n)
+		if err := p.step(stepBuilding); err != nil {
+			return err
+		}
+	}
+}
+
+// pull reads the next page of the log, cut off at to, and applies it. It
+// returns how many events it held.
+func (p *Projection) pull(ctx context.Context, v *view, limit int, to eventstore.Anchor) (int, error) {
+	read, err := p.log.ReadLog(ctx, v.through.Position, limit, p.def.filter())
+	if err != nil {
+		return 0, fmt.Errorf("projection %s: read the log: %w", p.def.name, err)
+	}
+	page := bus.Page{After: v.through.Position, Events: read.Events, Through: read.Through}
+	if page.Through.Position > to.Position {
+		page.Through = to
+		page.Events = page.Events[:sort.Search(len(page.Events), func(i int) bool { return page.Events[i].Position > to.Position })]
+	}
+	if page.Through.Position <= v.through.Position {
+		return 0, fmt.Errorf("projection %s: %w: the log ends at position %d, the live file is at %d", p.def.name, eventstore.ErrRewound, v.through.Position, to.Position)
+	}
+	return len(page.Events), v.apply(ctx, page)
+}
+
+// finishRebuild brings v to where the live view is held, compares and
+// exchanges them. The caller holds the gate.
+func (p *Projection) finishRebuild(ctx context.Context, v *view, report func(events int)) (Rebuilt, error) {
+	if err := p.step(stepPaused); err != nil {
+		return Rebuilt{}, err
+	}
+	live := p.live.view
+	if live.stale {
+		if err := live.load(ctx); err != nil {
+			return Rebuilt{}, err
+		}
+	}
+	to := live.through
+	for v.through.Position < to.Position {
+		n, err := p.pull(ctx, v, RebuildPage, to)
+		if err != nil {
+			return Rebuilt{}, err
+		}
+		report(n)
+	}
+	if err := v.saveScanned(ctx); err != nil {
+		return Rebuilt{}, err
+	}
+	same, err := compare(ctx, live.db, v.db)
+	if err != nil {
+		return Rebuilt{}, fmt.Errorf("projection %s: compare: %w", p.def.name, err)
+	}
+	if err := p.swap(v); err != nil {
+		return Rebuilt{}, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Rebuilt{
+		Events: p.build.events, Position: to.Position, Seconds: time.Since(p.build.began).Seconds(),
+		Identical: same.difference == "", LiveDigest: same.first, Digest: same.second, Difference: same.difference,
+	}, nil
+}
+
+// inherit is the verdict over an event that fails while a file is built: what
+// the live file decided about it, else Block, so that a file with a failing
+// event never becomes live.
+func (p *Projection) inherit(ctx context.Context, position int64) (Policy, error) {
+	live, _, err := p.pin()
+	if err != nil {
+		return Block, err
+	}
+	defer p.unpin(live)
+	var buried, parked bool
+	err = live.db.Reader().QueryRowContext(ctx, `
+		SELECT EXISTS (SELECT 1 FROM leat_dead_letter WHERE position = ?1),
+		       EXISTS (SELECT 1 FROM leat_parked WHERE position = ?1 AND attempts > 0)`, position).Scan(&buried, &parked)
+	switch {
+	case err != nil:
+		return Block, live.wrap(err)
+	case buried:
+		return Skip, nil
+	case parked:
+		return Park, nil
+	default:
+		return Block, nil
+	}
+}
+
+// openBuild begins to measure an upgrade that Open found or began, and ends it
+// where nothing is left to apply. A failing event does not keep the old file
+// from being opened.
+func (p *Projection) openBuild(ctx context.Context) error {
+	if p.next == nil {
+		return nil
+	}
+	head, err := p.log.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("projection %s: %w", p.def.name, err)
+	}
+	at := p.next.through.Position
+	p.build = &build{began: time.Now(), from: at, done: at, total: head}
+	err = p.tryUpgrade(ctx)
+	p.note(err)
+	_, retry := errors.AsType[*bus.RetryError](err)
+	_, blocked := errors.AsType[*bus.BlockedError](err)
+	if retry || blocked {
+		return nil
+	}
+	return err
+}
+
+// tryUpgrade exchanges the files once the new one has everything up to the
+// head that is read here; it applies the last page itself. The caller holds
+// the gate.
+func (p *Projection) tryUpgrade(ctx context.Context) error {
+	head, err := p.log.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("projection %s: %w", p.def.name, err)
+	}
+	v := p.next
+	if head-v.through.Position > int64(p.pageSize) {
+		return nil
+	}
+	if v.through.Position < head {
+		to, err := p.log.Anchor(ctx, head)
+		if err != nil {
+			return fmt.Errorf("projection %s: %w", p.def.name, err)
+		}
+		for v.through.Position < head {
+			if _, err := p.pull(ctx, v, p.pageSize, to); err != nil {
+				return err
+			}
+		}
+	}
+	if v.through.Position < p.live.through.Position {
+		return nil // the live file is of a longer log: CheckAnchor has said so
+	}
+	if err := v.saveScanned(ctx); err != nil {
+		return err
+	}
+	p.next = nil
+	if err := p.swap(v); err != nil {
+		if p.live.view != v {
+			p.next = v
+		}
+		return err
+	}
+	p.mu.Lock()
+	p.build = nil
+	p.mu.Unlock()
+	return nil
+}
+
+// swap makes v the live view, by renaming the pointer over the old one. The
+// caller holds the gate. An error leaves one of both live, and p knows which.
+func (p *Projection) swap(v *view) error {
+	if err := p.step(stepBuilt); err != nil {
+		return err
+	}
+	if err := p.settleFile(v); err != nil {
+		return err
+	}
+	if err := p.step(stepSettled); err != nil {
+		return err
+	}
+	old := p.live
+	at := pointer{Live: v.id, Previous: old.id}
+	err := p.files.writePointer(at, p.step)
+	if err != nil {
+		if now, _, unread := p.files.readPointer(); unread != nil || now != at {
+			return errors.Join(err, unread)
+		}
+	}
+	v.once = false
+	p.adopt(v)
+	drop := p.previous
+	p.previous = old.id
+	p.mu.Lock()
+	p.retire(old)
+	kept := p.retired[:0]
+	for _, r := range append(p.retired, old) {
+		if r.users > 0 {
+			kept = append(kept, r)
+		}
+		if r.id == drop && r.users > 0 {
+			drop = fileID{} // still read: the next Open removes it
+		}
+	}
+	p.retired = kept
+	p.mu.Unlock()
+	p.publish()
+	if drop != (fileID{}) {
+		if removal := p.files.remove(drop); removal != nil {
+			p.logger.Warn("projection leaves an old file for the next start to remove", "projection", p.def.name, "file", drop.String(), "error", removal)
+		}
+	}
+	return errors.Join(err, old.closed(), p.step(stepSwapped))
+}
+
+// closed returns the error of closing a view that has been closed already.
+func (v *pinned) closed() error {
+	select {
+	case <-v.idle:
+		return v.err
+	default:
+		return nil
+	}
+}
+
+// settleFile moves a new file's WAL into it and syncs its directory entry, so
+// that what the pointer is about to name survives a power cut.
+func (p *Projection) settleFile(v *view) error {
+	var busy, frames, moved int
+	if err := v.db.Writer().QueryRow(`PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &frames, &moved); err != nil {
+		return v.wrap(err)
+	}
+	if busy != 0 {
+		return v.wrap(errors.New("another program has the file open and keeps its WAL from being moved"))
+	}
+	return syncDir(p.files.dir)
+}

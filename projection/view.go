@@ -1,0 +1,411 @@
+package projection
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/leat-go/leat/bus"
+	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/sqlite"
+)
+
+// applicationID marks a file of a read model.
+const applicationID = 0x1ea70176
+
+// lazyCheckpoint is how many positions without a matching event are scanned
+// before the file is told. Until then only the memory knows.
+const lazyCheckpoint = 10_000
+
+//go:embed migration/*.sql
+var migrationFiles embed.FS
+
+// formats is the number of migrations.
+const formats = 1
+
+func migrations() fs.FS {
+	sub, err := fs.Sub(migrationFiles, "migration")
+	if err != nil { // the directory is embedded
+		panic("projection: " + err.Error())
+	}
+	return sub
+}
+
+// Why a file was made: what a leftover of it is worth. An upgrade is picked up
+// where it stopped; the others are begun anew.
+const (
+	purposeFirst   = "first"
+	purposeUpgrade = "upgrade"
+	purposeRebuild = "rebuild"
+)
+
+// view is one open file: user tables, checkpoint, attempts, parked events and
+// dead letters, which all change in the same transactions. What memory holds
+// of the file is changed only after its commit. One goroutine at a time works
+// on a view: whoever holds the projection's gate, or, for a file that is being
+// rebuilt, the rebuild.
+type view struct {
+	id     fileID
+	def    *Definition
+	db     *sqlite.DB
+	log    eventstore.LogReader
+	logger *slog.Logger
+	// verdict says what becomes of an event that failed for good.
+	verdict func(ctx context.Context, position int64) (Policy, error)
+	once    bool // a failing event is not retried
+
+	saved   eventstore.Anchor // the checkpoint in the file
+	through eventstore.Anchor // scanned; at or past saved
+	parked  map[string]int    // waiting events by stream
+	dead    int
+	attempt attempt
+	stale   bool // a commit's outcome is unknown: load before going on
+}
+
+// attempt is the failing event and how often it was tried.
+type attempt struct {
+	position int64
+	attempts int
+	since    time.Time
+	err      string
+}
+
+// createView makes a new file: the framework's tables, then, in one
+// transaction, the user's and the row that says what the file is.
+func createView(ctx context.Context, f files, id fileID, def *Definition, purpose string) (_ *view, err error) {
+	db, err := sqlite.Open(ctx, f.path(id), sqlite.Options{Durability: sqlite.Normal})
+	if err != nil {
+		return nil, fmt.Errorf("projection %s: %w", def.name, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, db.Close(), f.remove(id))
+		}
+	}()
+	if err := db.Migrate(ctx, applicationID, migrations()); err != nil {
+		return nil, fmt.Errorf("projection %s: %w", def.name, err)
+	}
+	if err := db.Write(ctx, func(tx *sqlite.Tx) error { return createSchema(tx, def, purpose) }); err != nil {
+		return nil, err
+	}
+	v := &view{id: id, def: def, db: db}
+	return v, v.load(ctx)
+}
+
+const countOwn = `
+	SELECT COUNT(*)
+	FROM sqlite_schema
+	WHERE name LIKE 'leat\_%' ESCAPE '\' OR tbl_name LIKE 'leat\_%' ESCAPE '\'`
+
+func createSchema(tx *sqlite.Tx, def *Definition, purpose string) error {
+	var before, after, tables int
+	if err := tx.QueryRow(countOwn).Scan(&before); err != nil {
+		return fmt.Errorf("projection %s: %w", def.name, err)
+	}
+	refuse := func(err error) error {
+		return fmt.Errorf("%w: projection %q version %d: schema: %w", ErrInvalid, def.name, def.version, err)
+	}
+	if _, err := tx.Exec(def.schema); err != nil {
+		return refuse(err)
+	}
+	if tx.Ended() {
+		return refuse(errors.New("it ends the transaction it runs in: leave out COMMIT and ROLLBACK"))
+	}
+	if err := tx.QueryRow(countOwn).Scan(&after); err != nil {
+		return fmt.Errorf("projection %s: %w", def.name, err)
+	}
+	if before != after {
+		return refuse(errors.New("it touches a table whose name begins with leat_, which are the framework's"))
+	}
+	err := tx.QueryRow(`
+		SELECT COUNT(*)
+		FROM sqlite_schema
+		WHERE type = 'table' AND name NOT LIKE 'leat\_%' ESCAPE '\' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`).Scan(&tables)
+	if err != nil {
+		return fmt.Errorf("projection %s: %w", def.name, err)
+	}
+	if tables == 0 {
+		return refuse(errors.New("it creates no table"))
+	}
+	_, err = tx.Exec(`
+		INSERT INTO leat_view (id, name, version, schema_hash, purpose)
+		VALUES (1, ?, ?, ?, ?)`, def.name, def.version, def.schemaHash(), purpose)
+	if err != nil {
+		return fmt.Errorf("projection %s: %w", def.name, err)
+	}
+	return nil
+}
+
+// openView opens a file that exists. Its version may be another than the
+// definition's: then it can be read and not applied to.
+func openView(ctx context.Context, f files, id fileID, def *Definition) (_ *view, purpose string, err error) {
+	path := f.path(id)
+	if !exists(path) {
+		return nil, "", fmt.Errorf("%w: %s is missing: remove the read model %s to have it built anew", ErrDamaged, path, id.name)
+	}
+	db, err := sqlite.Open(ctx, path, sqlite.Options{Durability: sqlite.Normal})
+	if err != nil {
+		return nil, "", fmt.Errorf("projection %s: %w", id.name, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}()
+	if err := db.Migrate(ctx, applicationID, migrations()); err != nil {
+		return nil, "", fmt.Errorf("projection %s: %w", id.name, err)
+	}
+	purpose, err = checkView(ctx, db, id, def)
+	if err != nil {
+		return nil, "", err
+	}
+	v := &view{id: id, def: def, db: db}
+	return v, purpose, v.load(ctx)
+}
+
+// checkView returns why the file was made. It returns ErrSchemaChanged where
+// it was made with another schema of the definition's version.
+func checkView(ctx context.Context, db *sqlite.DB, id fileID, def *Definition) (purpose string, err error) {
+	var name string
+	var version int
+	var hash []byte
+	err = db.Reader().QueryRowContext(ctx, `
+		SELECT name, version, schema_hash, purpose
+		FROM leat_view`).Scan(&name, &version, &hash, &purpose)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("projection %s: read %s: %w", id.name, db.Path(), err)
+	}
+	if err != nil || name != id.name || version != id.version {
+		return "", fmt.Errorf("%w: %s says that it is %s v%d: remove the read model %s to have it built anew", ErrDamaged, db.Path(), name, version, id.name)
+	}
+	if version == def.version && !bytes.Equal(hash, def.schemaHash()) {
+		return "", fmt.Errorf("%w: the schema of %q is not the one that version %d was made with: raise the version, so that a new file is built beside it", ErrSchemaChanged, name, version)
+	}
+	return purpose, nil
+}
+
+// load reads what memory holds of the file.
+func (v *view) load(ctx context.Context) error {
+	before := v.saved
+	read := v.db.Reader()
+	var err error
+	if v.saved, err = readCheckpoint(read.QueryRowContext(ctx, selectCheckpoint)); err != nil {
+		return v.wrap(err)
+	}
+	if v.saved != before || v.through.Position < v.saved.Position {
+		v.through = v.saved
+	}
+	v.attempt = attempt{}
+	var since int64
+	err = read.QueryRowContext(ctx, `SELECT position, attempts, since, error FROM leat_attempt`).
+		Scan(&v.attempt.position, &v.attempt.attempts, &since, &v.attempt.err)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return v.wrap(err)
+	}
+	v.attempt.since = time.Unix(0, since)
+	if err := read.QueryRowContext(ctx, `SELECT COUNT(*) FROM leat_dead_letter`).Scan(&v.dead); err != nil {
+		return v.wrap(err)
+	}
+	if v.parked, err = readParked(ctx, read); err != nil {
+		return v.wrap(err)
+	}
+	v.stale = false
+	return nil
+}
+
+func readParked(ctx context.Context, read *sql.DB) (_ map[string]int, err error) {
+	rows, err := read.QueryContext(ctx, `SELECT stream, COUNT(*) FROM leat_parked GROUP BY stream`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	parked := map[string]int{}
+	for rows.Next() {
+		var stream string
+		var n int
+		if err := rows.Scan(&stream, &n); err != nil {
+			return nil, err
+		}
+		parked[stream] = n
+	}
+	return parked, rows.Err()
+}
+
+const selectCheckpoint = `
+	SELECT epoch, position, hash
+	FROM leat_checkpoint`
+
+func readCheckpoint(row *sql.Row) (a eventstore.Anchor, err error) {
+	var hash []byte
+	if err := row.Scan(&a.Epoch, &a.Position, &hash); err != nil {
+		return eventstore.Anchor{}, err
+	}
+	copy(a.Hash[:], hash)
+	return a, nil
+}
+
+// step is one transaction on a view and what memory learns when it commits.
+type step struct {
+	v    *view
+	tx   *sqlite.Tx
+	user *Tx
+
+	saved   eventstore.Anchor
+	parked  map[string]int // by how much the count of a stream changes
+	dead    int
+	attempt attempt
+	notes   []slog.Attr // what was parked and skipped, for the log
+	set     int         // events set aside for good or for later
+}
+
+// write runs fn in a transaction and, once it is committed, tells memory.
+func (v *view) write(ctx context.Context, fn func(s *step) error) error {
+	s := &step{v: v, saved: v.saved, attempt: v.attempt}
+	err := v.db.Write(ctx, func(tx *sqlite.Tx) error {
+		s.tx, s.user = tx, &Tx{tx: tx}
+		return fn(s)
+	})
+	var unknown *sqlite.CommitError
+	if errors.As(err, &unknown) && !sqlite.IsConstraint(err) {
+		v.stale = true
+	}
+	if err != nil {
+		return err
+	}
+	v.saved, v.attempt = s.saved, s.attempt
+	v.dead += s.dead
+	for stream, n := range s.parked {
+		if v.parked[stream] += n; v.parked[stream] <= 0 {
+			delete(v.parked, stream)
+		}
+	}
+	if v.saved.Position > v.through.Position {
+		v.through = v.saved
+	}
+	if s.set > 0 && v.logger != nil {
+		v.logger.LogAttrs(ctx, slog.LevelWarn, "projection set events aside",
+			append([]slog.Attr{slog.String("projection", v.def.name), slog.Int("events", s.set)}, s.notes...)...)
+	}
+	return nil
+}
+
+// save moves the checkpoint, by compare-and-swap.
+func (s *step) save(to eventstore.Anchor) error {
+	from := s.saved
+	res, err := s.tx.Exec(`
+		UPDATE leat_checkpoint
+		SET epoch = ?, position = ?, hash = ?
+		WHERE id = 1 AND epoch = ? AND position = ? AND hash = ?`,
+		to.Epoch, to.Position, to.Hash[:], from.Epoch, from.Position, from.Hash[:])
+	if err != nil {
+		return s.v.wrap(err)
+	}
+	if n, err := res.RowsAffected(); err != nil {
+		return s.v.wrap(err)
+	} else if n == 1 {
+		s.saved = to
+		return nil
+	}
+	found := &bus.CheckpointMovedError{Consumer: s.v.def.name, Expected: from.Position}
+	if err := s.tx.QueryRow(`SELECT position FROM leat_checkpoint`).Scan(&found.Actual); err != nil {
+		return s.v.wrap(err)
+	}
+	return found
+}
+
+// waiting tells whether events of the stream are parked.
+func (s *step) waiting(stream string) bool {
+	if len(s.v.parked) == 0 && len(s.parked) == 0 {
+		return false
+	}
+	return s.v.parked[stream]+s.parked[stream] > 0
+}
+
+// park puts an event aside. One that was not tried has the zero attempt.
+func (s *step) park(e *eventstore.Recorded, a attempt) error {
+	since := a.since
+	if a.attempts == 0 {
+		since = time.Now()
+	}
+	_, err := s.tx.Exec(`
+		INSERT INTO leat_parked (position, stream, type, attempts, since, error)
+		VALUES (?, ?, ?, ?, ?, ?)`,
+		e.Position, e.Stream, e.Type, a.attempts, since.UnixNano(), a.err)
+	if err != nil {
+		return s.v.wrap(err)
+	}
+	if s.parked == nil {
+		s.parked = map[string]int{}
+	}
+	s.parked[e.Stream]++
+	return nil
+}
+
+// bury makes an event a dead letter.
+func (s *step) bury(e *eventstore.Recorded, a attempt) error {
+	_, err := s.tx.Exec(`
+		INSERT INTO leat_dead_letter (position, stream, version, type, attempts, at, error)
+		VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		e.Position, e.Stream, e.Version, e.Type, a.attempts, time.Now().UnixNano(), a.err)
+	if err != nil {
+		return s.v.wrap(err)
+	}
+	s.dead++
+	return nil
+}
+
+// remember keeps the attempt in the file; the zero attempt forgets it.
+func (s *step) remember(a attempt) error {
+	if a == s.attempt {
+		return nil
+	}
+	var err error
+	if a.attempts == 0 {
+		_, err = s.tx.Exec(`DELETE FROM leat_attempt`)
+	} else {
+		_, err = s.tx.Exec(`
+			INSERT OR REPLACE INTO leat_attempt (id, position, attempts, since, error)
+			VALUES (1, ?, ?, ?, ?)`, a.position, a.attempts, a.since.UnixNano(), a.err)
+	}
+	if err != nil {
+		return s.v.wrap(err)
+	}
+	s.attempt = a
+	return nil
+}
+
+// saveScanned tells the file how far memory has scanned.
+func (v *view) saveScanned(ctx context.Context) error {
+	if v.through == v.saved || v.stale {
+		return nil
+	}
+	return v.write(ctx, func(s *step) error { return s.save(v.through) })
+}
+
+func (v *view) wrap(err error) error {
+	return fmt.Errorf("projection %s: %s: %w", v.def.name, v.id, err)
+}
+
+// shown is what readers may know of a view without its gate.
+type shown struct {
+	through       eventstore.Anchor
+	parkedStreams int
+	parkedEvents  int
+	dead          int
+	version       int
+	attempt       attempt
+}
+
+func (v *view) show() shown {
+	s := shown{through: v.through, parkedStreams: len(v.parked), dead: v.dead, version: v.id.version, attempt: v.attempt}
+	for _, n := range v.parked {
+		s.parkedEvents += n
+	}
+	return s
+}
