@@ -39,15 +39,21 @@ const envelopePrefix = "leat_"
 // Publisher made of a message has that message's UUID. The message shares the
 // event's data.
 func EventMessage(e eventstore.Recorded) *message.Message {
+	msg := envelopeMessage(e)
+	if uuid, ok := msg.Metadata[MetaMessageUUID]; ok {
+		msg.UUID = uuid
+		delete(msg.Metadata, MetaMessageUUID)
+	}
+	return msg
+}
+
+// envelopeMessage is EventMessage with the event's ID as UUID in every case.
+func envelopeMessage(e eventstore.Recorded) *message.Message {
 	own, err := e.Meta.Decode()
 	msg := message.NewMessage(e.ID.String(), e.Data)
 	maps.Copy(msg.Metadata, own)
 	if err != nil {
 		msg.Metadata[MetaUndecodable] = err.Error()
-	}
-	if uuid, ok := own[MetaMessageUUID]; ok {
-		msg.UUID = uuid
-		delete(msg.Metadata, MetaMessageUUID)
 	}
 	msg.Metadata[MetaStream] = e.Stream
 	msg.Metadata[MetaPartitionKey] = e.Stream
