@@ -127,7 +127,7 @@ func (p *Projection) Rebuild(ctx context.Context, progress func(Progress)) (_ Re
 		}
 	}()
 	p.equip(v, p.inherit)
-	v.once = true
+	v.once, v.logger = true, nil // what is set aside again was told before
 	if err := p.step(stepCreated); err != nil {
 		return Rebuilt{}, err
 	}
