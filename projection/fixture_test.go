@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,7 +20,13 @@ import (
 	"github.com/leat-go/leat/eventstore"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		child(dir, os.Getenv(childStep))
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // tape is a log that is the same in every process that records the same.
 type tape struct {
