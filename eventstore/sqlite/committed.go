@@ -24,9 +24,6 @@ const (
 
 // Committed implements eventstore.Appender.
 func (s *Store) Committed(ctx context.Context, id string) (commit eventstore.Commit, found bool, err error) {
-	if err := eventstore.CheckName("batch ID", id); err != nil {
-		return eventstore.Commit{}, false, err
-	}
 	through := int64(math.MaxInt64)
 	if t := s.tip.Load(); t != nil {
 		through = t.batch
@@ -57,7 +54,6 @@ func committed(c *sqlite3.SQLiteConn, id string, through int64) (commit eventsto
 	if err != nil || !found {
 		return eventstore.Commit{}, content, false, err
 	}
-	commit.Streams = []eventstore.StreamCommit{}
 	err = query(c, selectBatchStreams, 2, func(r *row) error {
 		name, version := r.text(0), r.int(1)
 		if n := len(commit.Streams); n > 0 && commit.Streams[n-1].Stream == name {

@@ -37,6 +37,18 @@ func (s *statements) prepare(c *sqlite3.SQLiteConn) error {
 	return nil
 }
 
+// close ends the statements: a connection that has some is never closed
+// wholly, and leaves its write-ahead log behind.
+func (s *statements) close() error {
+	var errs []error
+	for _, st := range []*stmt{s.begin, s.commit, s.rollback, s.insertStream, s.insertType, s.insertEvent, s.insertBatch} {
+		if st != nil {
+			errs = append(errs, st.s.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // group is a transaction in the making: what it adds to what the writer knows,
 // so that nothing is left of it when it fails.
 type group struct {
@@ -192,19 +204,26 @@ const selectEventID = `
 	FROM events
 	WHERE event_id = ?`
 
-// usedIDs refuses a request with an event id that is in the log.
+// usedIDs refuses a request with an event id that is in the log, or twice in
+// the request.
 func (g *group) usedIDs(r *request) (bool, error) {
-	for _, id := range r.ids {
+	seen := make(map[uuid.UUID]int64, len(r.ids))
+	for i, id := range r.ids {
 		if id == uuid.Nil {
 			continue
 		}
 		err := query(g.conn, selectEventID, 1, func(found *row) error {
-			r.err = &eventstore.IDReusedError{Kind: "event", ID: id.String(), Position: found.int(0)}
+			seen[id] = found.int(0)
 			return nil
 		}, id[:])
-		if err != nil || r.err != nil {
-			return r.err != nil, err
+		if err != nil {
+			return false, err
 		}
+		if position, used := seen[id]; used {
+			r.err = &eventstore.IDReusedError{Kind: "event", ID: id.String(), Position: position}
+			return true, nil
+		}
+		seen[id] = g.tip.position + int64(i) + 1
 	}
 	return false, nil
 }
@@ -230,7 +249,9 @@ func (g *group) store(r *request, streams []streamState) error {
 	g.tip.time = max(g.tip.time, g.w.store.options.Clock.Now().UnixNano())
 	r.commit = eventstore.Commit{
 		ID: r.batch.ID, First: g.tip.position + 1, Last: g.tip.position + int64(len(r.ids)), Time: g.tip.time,
-		Streams: make([]eventstore.StreamCommit, 0, len(streams)),
+	}
+	if len(streams) > 0 {
+		r.commit.Streams = make([]eventstore.StreamCommit, 0, len(streams))
 	}
 	ids, meta := r.ids, r.meta
 	for i, w := range r.batch.Writes {

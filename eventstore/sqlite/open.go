@@ -159,8 +159,8 @@ func newStore(dir string, options Options) (*Store, error) {
 // closeFiles closes what an opening that failed had opened.
 func (s *Store) closeFiles() error {
 	var errs []error
-	if s.writer != nil && s.writer.conn != nil {
-		errs = append(errs, s.writer.conn.Close())
+	if s.writer != nil {
+		errs = append(errs, s.writer.close())
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -50,16 +51,19 @@ type page struct {
 	events []eventstore.Recorded
 	of     []numbers
 	bytes  int
-	full   bool // PageBytes was reached
 }
 
-func newPage(limit int) *page {
-	const first = 512
-	n := min(limit, first)
-	return &page{events: make([]eventstore.Recorded, 0, n), of: make([]numbers, 0, n)}
+// grow makes room for the events of an ordinary page.
+func (p *page) grow(limit int) {
+	const ordinary = 512
+	n := min(limit, ordinary)
+	p.events, p.of = make([]eventstore.Recorded, 0, n), make([]numbers, 0, n)
 }
 
-func (p *page) add(r *row) error {
+func (p *page) add(r *row, limit int) error {
+	if p.events == nil {
+		p.grow(limit)
+	}
 	e := eventstore.Recorded{
 		Position: r.int(0), Version: r.int(2), SchemaVersion: int(r.int(4)), Time: r.int(5), Data: r.blob(9),
 	}
@@ -83,16 +87,13 @@ func (p *page) add(r *row) error {
 
 // ReadStream implements eventstore.StreamReader.
 func (s *Store) ReadStream(ctx context.Context, stream string, from int64, limit int) ([]eventstore.Recorded, error) {
-	if err := eventstore.CheckName("stream name", stream); err != nil {
-		return nil, err
-	}
 	if err := eventstore.CheckPage(limit); err != nil {
 		return nil, err
 	}
 	if from < 1 {
 		return nil, &eventstore.InvalidError{Field: "version", Value: fmt.Sprint(from), Reason: "must be 1 or more"}
 	}
-	p := newPage(limit)
+	var p page
 	err := s.read(ctx, "read a stream", func(c *sqlite3.SQLiteConn) error {
 		head, err := s.head(ctx)
 		if err != nil {
@@ -104,7 +105,7 @@ func (s *Store) ReadStream(ctx context.Context, stream string, from int64, limit
 				return &eventstore.CorruptError{Where: fmt.Sprintf("stream %q", stream), Reason: fmt.Sprintf("version %d is missing: restore the store from a backup", next)}
 			}
 			next++
-			return p.add(r)
+			return p.add(r, limit)
 		}, stream, from, head, int64(limit))
 		if err != nil {
 			return err
@@ -159,7 +160,7 @@ func pastHead(position, head int64) error {
 // readPage returns the events after a position that the filter matches, and
 // how far it looked for them. It stands inside the head.
 func (s *Store) readPage(c *sqlite3.SQLiteConn, after, head int64, limit int, f eventstore.Filter) (*page, int64, error) {
-	p := newPage(limit)
+	p := &page{}
 	if after == head {
 		return p, head, nil
 	}
@@ -187,7 +188,7 @@ func (s *Store) readPage(c *sqlite3.SQLiteConn, after, head int64, limit int, f 
 			return missingEvent(last + 1)
 		}
 		last = position
-		if err := p.add(r); err != nil {
+		if err := p.add(r, limit); err != nil {
 			return err
 		}
 		if p.bytes >= PageBytes {
@@ -196,7 +197,7 @@ func (s *Store) readPage(c *sqlite3.SQLiteConn, after, head int64, limit int, f 
 		return nil
 	}, args...)
 	switch {
-	case err == errPageFull: //nolint:errorlint // the sentinel itself
+	case errors.Is(err, errPageFull):
 		return p, last, nil
 	case err != nil:
 		return nil, 0, err
@@ -208,7 +209,7 @@ func (s *Store) readPage(c *sqlite3.SQLiteConn, after, head int64, limit int, f 
 	return p, through, nil
 }
 
-var errPageFull = fmt.Errorf("page full")
+var errPageFull = errors.New("page full")
 
 func missingEvent(position int64) error {
 	return &eventstore.CorruptError{Where: fmt.Sprintf("position %d", position), Reason: "its event is missing: restore the store from a backup"}
@@ -286,12 +287,12 @@ func (s *Store) Anchor(ctx context.Context, position int64) (a eventstore.Anchor
 
 // anchor returns the place of a position at or below the head.
 func (s *Store) anchor(c *sqlite3.SQLiteConn, position int64) (eventstore.Anchor, error) {
+	if position == 0 {
+		return eventstore.Anchor{}, nil // the start of any log
+	}
 	a := eventstore.Anchor{Epoch: s.epoch, Position: position}
 	if t := s.tip.Load(); t != nil && t.position == position {
 		a.Hash = t.hash
-		return a, nil
-	}
-	if position == 0 {
 		return a, nil
 	}
 	found := false

@@ -15,7 +15,7 @@ const (
 		VALUES (?, ?, ?, ?)
 		ON CONFLICT (stream, fold) DO UPDATE
 		SET version = excluded.version, state = excluded.state
-		WHERE excluded.version > version`
+		WHERE excluded.version >= version`
 	selectSnapshot = `
 		SELECT version, state
 		FROM snapshots

@@ -113,7 +113,7 @@ func (s *Store) shut() error {
 	var errs []error
 	if s.writer != nil {
 		<-s.writer.done
-		errs = append(errs, s.witness.close(), s.writer.conn.Close())
+		errs = append(errs, s.witness.close(), s.writer.close())
 	}
 	if s.watch != nil {
 		errs = append(errs, s.watch.conn.Close())
@@ -175,11 +175,7 @@ func (s *Store) Append(ctx context.Context, b eventstore.Batch) (eventstore.Comm
 	if err := b.Check(s.options.Limits); err != nil {
 		return eventstore.Commit{}, err
 	}
-	r, err := newRequest(b)
-	if err != nil {
-		return eventstore.Commit{}, err
-	}
-	return s.submit(ctx, r)
+	return s.submit(ctx, newRequest(b))
 }
 
 // submit queues the request and waits for its answer.

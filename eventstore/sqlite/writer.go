@@ -41,7 +41,7 @@ type request struct {
 }
 
 // newRequest does in the caller's goroutine what the writer need not do.
-func newRequest(b eventstore.Batch) (*request, error) {
+func newRequest(b eventstore.Batch) *request {
 	r := &request{batch: b, done: make(chan struct{})}
 	if b.ID != "" {
 		r.content = b.ContentHash()
@@ -67,21 +67,7 @@ func newRequest(b eventstore.Batch) (*request, error) {
 			r.bytes += len(e.Data) + len(meta)
 		}
 	}
-	if r.explicit {
-		return r, r.checkIDs()
-	}
-	return r, nil
-}
-
-func (r *request) checkIDs() error {
-	seen := make(map[uuid.UUID]struct{}, len(r.ids))
-	for _, id := range r.ids {
-		if _, twice := seen[id]; twice && id != uuid.Nil {
-			return &eventstore.InvalidError{Field: "event id", Value: id.String(), Reason: "stands twice in the batch"}
-		}
-		seen[id] = struct{}{}
-	}
-	return nil
+	return r
 }
 
 // writer is the goroutine that commits. Everything in it but the queue belongs
@@ -104,6 +90,11 @@ type writer struct {
 // streamState is what the writer knows of a stream. No number: no stream.
 type streamState struct {
 	id, version int64
+}
+
+// close lets go of the connection. The goroutine has ended, or never began.
+func (w *writer) close() error {
+	return errors.Join(w.statements.close(), w.conn.Close())
 }
 
 // run commits groups until the queue is closed and empty.

@@ -1,0 +1,45 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// Queued returns how many appends the writer has not looked at.
+func (s *Store) Queued() int { return len(s.writer.queue) }
+
+// WriterExec runs a statement on the writer's connection.
+func (s *Store) WriterExec(text string) error {
+	return raw(s.writer.conn, func(c *sqlite3.SQLiteConn) error {
+		_, err := c.Exec(text, nil)
+		return err
+	})
+}
+
+// LimitPages makes the disk full at so many pages more than there are; a
+// negative number takes the limit away.
+func (s *Store) LimitPages(more int) error {
+	pages := 1 << 30
+	if more >= 0 {
+		err := s.db.Reader().QueryRowContext(context.Background(), "PRAGMA page_count").Scan(&pages)
+		if err != nil {
+			return err
+		}
+		pages += more
+	}
+	return s.WriterExec(fmt.Sprintf("PRAGMA max_page_count = %d", pages))
+}
+
+// Plan returns SQLite's plan for a filtered page.
+func (s *Store) Plan() (plan string, err error) {
+	err = s.read(context.Background(), "plan", func(c *sqlite3.SQLiteConn) error {
+		text := "EXPLAIN QUERY PLAN " + selectLogPage + whereType + whereStream + whereCategory + orderLogPage
+		return query(c, text, 4, func(r *row) error {
+			plan += r.text(3) + "\n"
+			return nil
+		}, int64(1), int64(2), "[1]", "[1]", "[1]", int64(1))
+	})
+	return plan, err
+}
