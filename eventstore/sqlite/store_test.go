@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"testing"
 
@@ -15,6 +16,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if part := os.Getenv(partVariable); part != "" {
+		if err := play(part, os.Getenv(dirVariable)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m)
 }
 

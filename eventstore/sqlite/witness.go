@@ -61,6 +61,9 @@ func (w *witness) compare(ctx context.Context) error {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // a new store, or a restored one
 	}
+	if errors.Is(err, eventstore.ErrCorrupt) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("eventstore/sqlite: witness: %w", err)
 	}
@@ -132,7 +135,7 @@ func readSmall(path string, most int64) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > most {
-		return nil, fmt.Errorf("%s is not a file of at most %d bytes", path, most)
+		return nil, &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("it is not a file of at most %d bytes", most)}
 	}
 	return os.ReadFile(path)
 }

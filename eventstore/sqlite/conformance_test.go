@@ -1,0 +1,27 @@
+package sqlite_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leat-go/leat/eventstore/sqlite"
+	"github.com/leat-go/leat/eventstore/storetest"
+)
+
+func engine(cachedStreams int) storetest.Engine {
+	start := func(t *testing.T, dir string, o storetest.Options) storetest.Store {
+		s, err := sqlite.Open(t.Context(), dir, &sqlite.Options{Clock: o.Clock, Limits: o.Limits, CachedStreams: cachedStreams})
+		require.NoError(t, err)
+		return s
+	}
+	return storetest.Engine{
+		Open: func(t *testing.T, o storetest.Options) storetest.Store { return start(t, t.TempDir(), o) },
+		Reopen: func(t *testing.T, s storetest.Store, o storetest.Options) storetest.Store {
+			return start(t, s.(*sqlite.Store).Dir(), o)
+		},
+		Check: func(t *testing.T, s storetest.Store) { sound(t, s.(*sqlite.Store)) },
+	}
+}
+
+func TestConformance(t *testing.T) { storetest.Run(t, engine(0)) }
