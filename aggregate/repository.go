@@ -92,7 +92,9 @@ func NewRepository[S any](store Store, def *Definition[S], opts *Options) *Repos
 // Under eventstore.WithCommand the command is spent: its id is the batch ID, a
 // command that was carried out before returns the first commit without
 // deciding, and a decision without events records the id alone. Otherwise a
-// decision without events stores nothing and returns the zero Commit.
+// decision without events stores nothing and returns the zero Commit. An error
+// gives the command back, unless the outcome is unknown, so that a function
+// may try another decision under it.
 //
 // Errors are those of eventstore.Appender.Append and of reading the stream.
 func (r *Repository[S]) Update(ctx context.Context, id string, decide func(*S) (Events, error)) (eventstore.Commit, error) {

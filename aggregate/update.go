@@ -157,8 +157,11 @@ func (u *update) run(ctx context.Context) (eventstore.Commit, error) {
 	if err == nil && !done {
 		commit, err = u.decideAndAppend(ctx)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		command.Done(commit)
+	case !errors.Is(err, eventstore.ErrOutcomeUnknown):
+		command.Release() // nothing was stored: the function may decide otherwise
 	}
 	return commit, err
 }

@@ -117,6 +117,11 @@ func (c *Command) Spend() error {
 	return nil
 }
 
+// Release gives the claim back: nothing was stored under it, and never will be.
+// A repository calls it where a decision was refused, so that a function can
+// decide otherwise under the same command.
+func (c *Command) Release() { c.spent.Store(false) }
+
 // Done records the commit of the command's append.
 func (c *Command) Done(commit Commit) { c.commit.Store(&commit) }
 
