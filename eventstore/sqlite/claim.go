@@ -36,6 +36,9 @@ func claimDir(ctx context.Context, dir string, known int) (_ *claim, err error) 
 	if c.createdDir, err = makeDir(dir); err != nil {
 		return nil, err
 	}
+	if err := checkFileSystem(dir); err != nil {
+		return nil, err
+	}
 	lock := filepath.Join(dir, lockName)
 	if c.lock, err = lockFile(lock, false); err != nil {
 		return nil, err

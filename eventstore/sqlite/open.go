@@ -81,6 +81,9 @@ func Open(ctx context.Context, dir string, opts *Options) (_ *Store, err error) 
 	if err := s.identify(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.warm(ctx, file.Readers); err != nil {
+		return nil, err
+	}
 	return s, s.start(ctx)
 }
 
@@ -220,6 +223,20 @@ func errNameless(path string) error {
 	return &eventstore.CorruptError{Where: path, Reason: "it does not say which log it is: restore it from a backup"}
 }
 
+// warm opens all connections for reading, and they stay open. A connection
+// that was opened after another program removed the write-ahead log would not
+// see what is in it; these do.
+func (s *Store) warm(ctx context.Context, readers int) (err error) {
+	for range readers {
+		conn, err := s.db.Reader().Conn(ctx)
+		if err != nil {
+			return fileError(s.db.Path(), "open", err)
+		}
+		defer func() { err = errors.Join(err, conn.Close()) }()
+	}
+	return nil
+}
+
 // start reads the end of the log and starts the writer.
 func (s *Store) start(ctx context.Context) error {
 	w := &writer{
@@ -248,7 +265,8 @@ func (s *Store) start(ctx context.Context) error {
 	if err := s.witness.compare(ctx); err != nil {
 		return err
 	}
-	s.tip.Store(&w.tip)
+	now := w.tip // a copy: the writer's own moves on
+	s.tip.Store(&now)
 	s.witness.start()
 	go w.run()
 	return nil

@@ -219,7 +219,10 @@ func (w *witness) write() error {
 // replaceFile writes a file beside path, syncs it, and gives it the name.
 func replaceFile(path string, data []byte) (err error) {
 	temp := path + ".tmp"
-	f, err := os.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err := os.Remove(temp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // never through a link
 	if err != nil {
 		return err
 	}
