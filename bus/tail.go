@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"slices"
 	"sort"
 	"sync"
 
@@ -150,6 +151,13 @@ func (t *tail) push(c *chunk) {
 // that comes after after.
 func (t *tail) collect(ctx context.Context, chunks []*chunk, after int64, limit int, f eventstore.Filter) (eventstore.Page, error) {
 	var page eventstore.Page
+	if f.All() {
+		first := chunks[0]
+		if len(chunks) == 1 && first.after == after && len(first.events) <= limit {
+			return eventstore.Page{Events: slices.Clip(first.events), Through: first.through}, nil
+		}
+		page.Events = make([]eventstore.Recorded, 0, min(limit, (len(chunks)+1)*len(first.events)))
+	}
 	for _, c := range chunks {
 		before := len(page.Events)
 		for _, e := range c.events {
