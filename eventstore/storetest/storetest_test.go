@@ -57,12 +57,12 @@ func TestSuiteFindsBugs(t *testing.T) {
 }
 
 func TestChild(t *testing.T) {
-	bug, ok := bugs[os.Getenv(bugVariable)]
+	seeded, ok := bugs[os.Getenv(bugVariable)]
 	if !ok {
 		t.Skip("runs as a child of TestSuiteFindsBugs")
 	}
-	storetest.Run(t, engine(bug))
-	storetest.RunRandom(t, engine(bug), engine(bug{}), storetest.Random{Runs: 5})
+	storetest.Run(t, engine(seeded))
+	storetest.RunRandom(t, engine(seeded), engine(bug{}), storetest.Random{Runs: 5})
 }
 
 // bug replaces what a store does.
