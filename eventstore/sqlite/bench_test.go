@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,6 +62,27 @@ func benchmarkAppend(b *testing.B, opts *sqlite.Options, writers, batch int) {
 	}
 	wg.Wait()
 	b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "events/s")
+}
+
+func BenchmarkAppendToNewStreams(b *testing.B) {
+	s, err := sqlite.Open(b.Context(), b.TempDir(), nil)
+	require.NoError(b, err)
+	defer func() { require.NoError(b, s.Close()) }()
+	const streams = 1000
+	n := 0
+	for b.Loop() {
+		var batch eventstore.Batch
+		for range streams {
+			batch.Writes = append(batch.Writes, eventstore.Write{
+				Stream: fmt.Sprintf("ride-%016x", rand.Uint64()), Events: []eventstore.EventData{payload()},
+			})
+		}
+		if _, err := s.Append(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+		n += streams
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
 }
 
 func BenchmarkReadLog(b *testing.B) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leat-go/leat/eventstore/memory"
 	"github.com/leat-go/leat/eventstore/sqlite"
 	"github.com/leat-go/leat/eventstore/storetest"
 )
@@ -25,3 +26,11 @@ func engine(cachedStreams int) storetest.Engine {
 }
 
 func TestConformance(t *testing.T) { storetest.Run(t, engine(0)) }
+
+func TestItAnswersAsTheModelDoes(t *testing.T) {
+	model := storetest.Engine{Open: func(_ *testing.T, o storetest.Options) storetest.Store {
+		return memory.New(&memory.Options{Clock: o.Clock, Limits: o.Limits})
+	}}
+	const cached = 3 // so few that most streams must be looked up
+	storetest.RunRandom(t, engine(cached), model, storetest.Random{Seed: 1, Runs: 4, Steps: 300})
+}

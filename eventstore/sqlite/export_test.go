@@ -43,3 +43,14 @@ func (s *Store) Plan() (plan string, err error) {
 	})
 	return plan, err
 }
+
+// WriterPragma reads a setting of the writer's connection.
+func (s *Store) WriterPragma(name string) (value string, err error) {
+	err = raw(s.writer.conn, func(c *sqlite3.SQLiteConn) error {
+		return query(c, "PRAGMA "+name, 1, func(r *row) error {
+			value = fmt.Sprint(r.values[0])
+			return nil
+		})
+	})
+	return value, err
+}

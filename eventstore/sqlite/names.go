@@ -1,7 +1,10 @@
 package sqlite
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/mattn/go-sqlite3"
@@ -10,14 +13,14 @@ import (
 )
 
 const (
-	selectStreamName = `
-		SELECT name
+	selectStreamNames = `
+		SELECT id, name
 		FROM streams
-		WHERE id = ?`
-	selectTypeName = `
-		SELECT name
+		WHERE id IN (SELECT value FROM json_each(?))`
+	selectTypeNames = `
+		SELECT id, name
 		FROM types
-		WHERE id = ?`
+		WHERE id IN (SELECT value FROM json_each(?))`
 	selectTypes = `
 		SELECT id, name
 		FROM types`
@@ -44,19 +47,11 @@ func (n *names) resolve(c *sqlite3.SQLiteConn, events []eventstore.Recorded, of 
 	if len(streams)+len(types) == 0 {
 		return nil
 	}
-	for _, missing := range []struct {
-		ids  map[int64]string
-		text string
-	}{{streams, selectStreamName}, {types, selectTypeName}} {
-		for id := range missing.ids {
-			err := query(c, missing.text, 1, func(r *row) error {
-				missing.ids[id] = r.text(0)
-				return nil
-			}, id)
-			if err != nil {
-				return err
-			}
-		}
+	if err := lookUp(c, selectStreamNames, streams); err != nil {
+		return err
+	}
+	if err := lookUp(c, selectTypeNames, types); err != nil {
+		return err
 	}
 	for i := range events {
 		e := &events[i]
@@ -72,6 +67,22 @@ func (n *names) resolve(c *sqlite3.SQLiteConn, events []eventstore.Recorded, of 
 	}
 	n.learn(streams, types)
 	return nil
+}
+
+// lookUp fills in the names of the numbers, with one query: a page of a log of
+// many short streams has hundreds that are not held.
+func lookUp(c *sqlite3.SQLiteConn, text string, names map[int64]string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	list, err := json.Marshal(slices.Sorted(maps.Keys(names)))
+	if err != nil {
+		return err
+	}
+	return query(c, text, 2, func(r *row) error {
+		names[r.int(0)] = r.text(1)
+		return nil
+	}, string(list))
 }
 
 // fill fills in the names that are held and returns the numbers of the others.

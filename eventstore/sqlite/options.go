@@ -22,6 +22,10 @@ const (
 	// CachedStreams is the number of streams whose name and version are held
 	// in memory, in the writer and once more for reading. Others are looked up.
 	CachedStreams = 65_536
+	// WriterCache is the memory in which SQLite keeps pages for the writer, in
+	// KiB. New streams with random names are appended twice as fast with it as
+	// with SQLite's own 2 MiB once there are some hundred thousand.
+	WriterCache = 32 << 10
 	// PageBytes is the size of the payloads after which ReadLog ends a page
 	// early.
 	PageBytes = 64 << 20
@@ -113,7 +117,7 @@ func (o *Options) withDefaults() (Options, error) {
 }
 
 func (o Options) file() file.Options {
-	f := file.Options{Durability: file.Full, Checkpoint: o.Checkpoint}
+	f := file.Options{Durability: file.Full, Checkpoint: o.Checkpoint, Cache: WriterCache}
 	if o.Durability == Relaxed {
 		f.Durability = file.Normal
 	}

@@ -208,3 +208,12 @@ func TestCommitsWakeWhoWaits(t *testing.T) {
 	require.ErrorIs(t, err, eventstore.ErrClosed)
 	require.NoError(t, s.Close(), "again")
 }
+
+func TestEveryCommitIsSynced(t *testing.T) {
+	for want, d := range map[string]sqlite.Durability{"2": sqlite.Full, "1": sqlite.Relaxed} {
+		s := open(t, t.TempDir(), &sqlite.Options{Durability: d})
+		got, err := s.WriterPragma("synchronous")
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+}
