@@ -136,7 +136,7 @@ func (l *lane) deliver(follow, work context.Context, out chan<- *message.Message
 // handle is the innermost handler.
 func (l *lane) handle(msg *message.Message) error {
 	d := l.current
-	d.entered, d.applied, d.err = true, false, nil
+	d.applied, d.err = false, nil // a middleware can call again
 	err := l.consumer.Apply(msg.Context(), d.page)
 	d.applied, d.err = true, err
 	return err

@@ -38,7 +38,6 @@ func PageFrom(msg *message.Message) (Page, bool) {
 type delivery struct {
 	page Page
 	// The rest is set by the router's handler, and read after end is closed.
-	entered bool // Apply was called
 	applied bool // Apply returned, with err
 	err     error
 	end     chan struct{} // closed when the handler has ended; nil for a Subscriber

@@ -111,13 +111,15 @@ func (p *progress) wait(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// resumeNow ends a wait. It does nothing where there is none.
+// resumeNow ends a wait. It does nothing where there is none. From here on the
+// lane is waited for again.
 func (p *progress) resumeNow() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.state != StateBlocked && p.state != StateBackingOff {
 		return
 	}
+	p.state, p.position, p.err = StateCatchingUp, 0, nil
 	select {
 	case p.resume <- struct{}{}:
 	default: // resumed already
@@ -163,7 +165,7 @@ func (r *Router) Status() []ConsumerStatus {
 }
 
 // Resume has a blocked consumer, or one that is backing off, tried again at
-// once. It does nothing to one that is neither. It returns ErrUnknownConsumer
+// once, and Settle waits for it again. It does nothing to one that is neither. It returns ErrUnknownConsumer
 // where there is none of this name.
 func (r *Router) Resume(name string) error {
 	for _, l := range *r.lanes.Load() {

@@ -19,7 +19,8 @@ import (
 // TestPubSub runs Watermill's own conformance suite over both engines: as
 // consumer groups, as broadcast without groups, and with the demand that
 // nothing comes twice. Its topics are streams; all tests of a mode share one
-// log and one set of checkpoints, as the parts of a program do.
+// log and one set of checkpoints, as the parts of a program do. The race
+// detector makes SQLite's runs slow, so there they are the suite's short ones.
 func TestPubSub(t *testing.T) {
 	engines := map[string]func(t *testing.T) eventstore.Store{
 		"memory": func(*testing.T) eventstore.Store { return memory.New(nil) },
@@ -48,6 +49,8 @@ func openSQLite(t *testing.T) eventstore.Store {
 }
 
 func testPubSub(t *testing.T, store eventstore.Store, groups bool, features tests.Features) {
+	_, inMemory := store.(*memory.Store)
+	features.ForceShort = raceEnabled && !inMemory
 	checkpoints := bus.NewMemoryCheckpoints()
 	make := func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
 		pub, err := bus.NewPublisher(store, nil)
