@@ -140,3 +140,16 @@ func (d *Definition[S]) Fold(state *S, events ...eventstore.Recorded) error {
 
 // foldName keys snapshots: changed code never reads a stale one.
 func (d *Definition[S]) foldName() string { return fmt.Sprintf("%s/%d", d.name, d.version) }
+
+// encode returns a decided event as it will be stored. It refuses one that no
+// later load could fold.
+func (d *Definition[S]) encode(e eventstore.Event) (eventstore.EventData, error) {
+	data, err := eventstore.Encode(e)
+	if err != nil {
+		return eventstore.EventData{}, err
+	}
+	if _, bound := d.folds[data.Type]; !bound && !d.ignored[data.Type] {
+		return eventstore.EventData{}, fmt.Errorf("%w: %q was decided, and is not stored because the definition of %q neither binds nor ignores it", ErrUnknownType, data.Type, d.name)
+	}
+	return data, nil
+}

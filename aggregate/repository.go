@@ -2,9 +2,9 @@ package aggregate
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
+	"reflect"
 
 	"github.com/leat-go/leat/eventstore"
 )
@@ -33,10 +33,14 @@ type Options struct {
 	// DefaultCache.
 	Cache int
 	// SnapshotEvery saves a snapshot each time a stream has grown by this many
-	// events, where the store has the capability. Defaults to 0: none.
+	// events, where the store has the capability. The state is kept as JSON,
+	// and NewRepository panics where that would lose a part of it. Defaults to
+	// 0: none.
 	SnapshotEvery int
-	// Attempts is how often an update decides while others change the stream
-	// under it, before it returns the conflict. Defaults to DefaultAttempts.
+	// Attempts is how often an update decides on what the log holds while
+	// others change the stream under it, before it returns the conflict. A
+	// decision on what was in memory does not count. Defaults to
+	// DefaultAttempts.
 	Attempts int
 	// Logger hears of snapshots that could not be saved or read, which cost
 	// time and lose nothing. Defaults to slog.Default.
@@ -54,8 +58,9 @@ type Repository[S any] struct {
 	cache     *cache[S]
 }
 
-// NewRepository returns a repository over the store. It panics where store or
-// definition is nil.
+// NewRepository returns a repository over the store. It panics, with a
+// sentence, where store or definition is nil, or where there are to be
+// snapshots and JSON cannot hold the whole of S.
 func NewRepository[S any](store Store, def *Definition[S], opts *Options) *Repository[S] {
 	if store == nil || def == nil {
 		panic("aggregate: NewRepository needs a store and a definition")
@@ -74,6 +79,9 @@ func NewRepository[S any](store Store, def *Definition[S], opts *Options) *Repos
 		r.opts.Logger = slog.Default()
 	}
 	if r.opts.SnapshotEvery > 0 {
+		if err := checkState(reflect.TypeFor[S]()); err != nil {
+			panic(fmt.Sprintf("aggregate: snapshots of %q: %v", def.name, err))
+		}
 		r.snapshots, _ = store.(eventstore.Snapshots)
 	}
 	r.cache = newCache[S](r.opts.Cache)
@@ -153,42 +161,5 @@ func (r *Repository[S]) catchUp(ctx context.Context, stream string, state *S, ve
 		if len(events) < readPage {
 			return version, nil
 		}
-	}
-}
-
-func (r *Repository[S]) snapshot(ctx context.Context, stream string) (*S, int64) {
-	if r.snapshots == nil {
-		return new(S), 0
-	}
-	s, ok, err := r.snapshots.LoadSnapshot(ctx, stream, r.def.foldName())
-	state := new(S)
-	if err == nil && ok {
-		err = json.Unmarshal(s.State, state)
-	}
-	if err != nil {
-		r.opts.Logger.WarnContext(ctx, "aggregate: snapshot not read, folding the whole stream", "stream", stream, "error", err)
-		return new(S), 0
-	}
-	if !ok {
-		return state, 0
-	}
-	return state, s.Version
-}
-
-// saveSnapshot keeps the state where the stream has passed a multiple of
-// SnapshotEvery between the two versions.
-func (r *Repository[S]) saveSnapshot(ctx context.Context, stream string, state *S, before, after int64) {
-	every := int64(r.opts.SnapshotEvery)
-	if r.snapshots == nil || before/every == after/every {
-		return
-	}
-	data, err := json.Marshal(state)
-	if err == nil {
-		err = r.snapshots.SaveSnapshot(ctx, eventstore.Snapshot{
-			Stream: stream, Fold: r.def.foldName(), Version: after, State: data,
-		})
-	}
-	if err != nil {
-		r.opts.Logger.WarnContext(ctx, "aggregate: snapshot not saved", "stream", stream, "version", after, "error", err)
 	}
 }

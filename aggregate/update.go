@@ -28,8 +28,8 @@ type Change interface {
 	// where fresh is set, or where there is none in memory.
 	lock(ctx context.Context, fresh bool) error
 	unlock()
-	// decide returns the events and the version they were decided on.
-	decide() (Events, int64, error)
+	// decide returns the events, encoded, and the version they were decided on.
+	decide() ([]eventstore.EventData, int64, error)
 	// cached tells whether the state may be older than the log.
 	cached() bool
 	// stored folds what the log has taken, as the log has it.
@@ -65,6 +65,13 @@ func (c *change[S]) lock(ctx context.Context, fresh bool) error {
 		return err
 	}
 	c.entry, c.stale = e, e.state != nil && !fresh
+	locked := false
+	defer func() {
+		if !locked { // an error, or a fold that panicked: the state is half made
+			c.drop()
+			c.unlock()
+		}
+	}()
 	switch {
 	case e.state == nil:
 		e.state, e.version, err = c.repo.load(ctx, c.name)
@@ -72,26 +79,24 @@ func (c *change[S]) lock(ctx context.Context, fresh bool) error {
 		e.version, err = c.repo.catchUp(ctx, c.name, e.state, e.version)
 	}
 	if err != nil {
-		c.drop()
-		c.unlock()
 		return fmt.Errorf("load %s: %w", c.name, err)
 	}
+	locked = true
 	return nil
 }
 
-func (c *change[S]) decide() (Events, int64, error) {
-	done := false
-	defer func() {
-		if !done { // an error or a panic: what decide did to the state is unknown
-			c.drop()
-		}
-	}()
+func (c *change[S]) decide() ([]eventstore.EventData, int64, error) {
 	events, err := c.decision(c.entry.state)
 	if err != nil {
 		return nil, 0, err
 	}
-	done = true
-	return events, c.entry.version, nil
+	encoded := make([]eventstore.EventData, len(events))
+	for i, e := range events {
+		if encoded[i], err = c.repo.def.encode(e); err != nil {
+			return nil, 0, fmt.Errorf("event %d of %s: %w", i+1, c.name, err)
+		}
+	}
+	return encoded, c.entry.version, nil
 }
 
 func (c *change[S]) stored(ctx context.Context, events []eventstore.EventData, at eventstore.StreamCommit) {
@@ -113,7 +118,8 @@ func (c *change[S]) stored(ctx context.Context, events []eventstore.EventData, a
 // UpdateAll makes several decisions and appends their events as one batch: all
 // or nothing, each only if its stream is unchanged. A change that decides no
 // events still guards its stream. The rules are those of Update; the changes
-// are of different aggregates in one store.
+// are of different aggregates in one store. The Attempts are those of the first
+// change's repository.
 func UpdateAll(ctx context.Context, changes ...Change) (eventstore.Commit, error) {
 	if len(changes) == 0 {
 		return eventstore.Commit{}, errors.New("aggregate: UpdateAll without changes")
@@ -142,6 +148,7 @@ type update struct {
 	ordered []Change // as locked
 	store   Store
 	id      string // the batch ID, empty for none
+	cached  bool   // the last attempt decided on what was in memory
 }
 
 func (u *update) run(ctx context.Context) (eventstore.Commit, error) {
@@ -176,23 +183,22 @@ func (u *update) committed(ctx context.Context) (eventstore.Commit, bool, error)
 }
 
 func (u *update) decideAndAppend(ctx context.Context) (eventstore.Commit, error) {
-	// The first decision is made on what is in memory and does not count: only
-	// one that was made on the log's own state can lose to somebody else.
-	for attempt := 0; ; attempt++ {
-		commit, again, err := u.attempt(ctx, attempt > 0)
+	decisions := 0 // that were made on the log's own state
+	for fresh := false; ; fresh = true {
+		commit, again, err := u.attempt(ctx, fresh)
 		if !again {
 			return commit, err
 		}
 		if c, done, e := u.committed(ctx); e != nil || done {
 			return c, e
 		}
-		if attempt == 0 {
+		if u.cached {
 			continue
 		}
-		if attempt >= u.changes[0].attempts() {
-			return eventstore.Commit{}, fmt.Errorf("after %d decisions: %w", attempt, err)
+		if decisions++; decisions >= u.changes[0].attempts() {
+			return eventstore.Commit{}, fmt.Errorf("after %d decisions: %w", decisions, err)
 		}
-		if err := pause(ctx, attempt); err != nil {
+		if err := pause(ctx, decisions); err != nil {
 			return eventstore.Commit{}, err
 		}
 	}
@@ -201,50 +207,47 @@ func (u *update) decideAndAppend(ctx context.Context) (eventstore.Commit, error)
 // attempt decides and appends once. It asks for another where the decision was
 // made on a state that is not the log's any more.
 func (u *update) attempt(ctx context.Context, fresh bool) (_ eventstore.Commit, again bool, _ error) {
-	locked := 0
+	locked, keep := 0, false
 	defer func() {
 		for _, c := range u.ordered[:locked] {
+			if !keep { // an error or a panic: nobody knows what was done to the states
+				c.drop()
+			}
 			c.unlock()
 		}
 	}()
-	cached := false
+	u.cached = false
 	for _, c := range u.ordered {
 		if err := c.lock(ctx, fresh); err != nil {
 			return eventstore.Commit{}, false, err
 		}
 		locked++
-		cached = cached || c.cached()
+		u.cached = u.cached || c.cached()
 	}
 	batch, err := u.decide(ctx)
 	if err != nil {
 		// A refusal is believed only of a state that was read just now.
-		return eventstore.Commit{}, cached, err
+		return eventstore.Commit{}, u.cached, err
 	}
-	if len(batch.Writes) == 0 {
-		if cached {
-			return eventstore.Commit{}, true, nil
-		}
-		if u.id == "" {
-			return eventstore.Commit{}, false, nil
-		}
+	if len(batch.Writes) == 0 && (u.cached || u.id == "") {
+		// So is a decision that there is nothing to do.
+		keep = true
+		return eventstore.Commit{}, u.cached, nil
 	}
 	commit, err := u.store.Append(ctx, batch)
-	if err != nil || commit.Duplicate {
-		conflict := errors.Is(err, eventstore.ErrConflict)
-		if !conflict {
-			u.dropAll()
-		}
-		again := conflict || u.id != "" && errors.Is(err, eventstore.ErrIDReused)
-		return commit, again, err
+	switch {
+	case errors.Is(err, eventstore.ErrConflict):
+		// What is new will be folded onto the states.
+		keep = true
+		return eventstore.Commit{}, true, err
+	case err != nil:
+		return eventstore.Commit{}, u.id != "" && errors.Is(err, eventstore.ErrIDReused), err
+	case commit.Duplicate:
+		return commit, false, nil
 	}
 	u.stored(ctx, batch, commit)
+	keep = true
 	return commit, false, nil
-}
-
-func (u *update) dropAll() {
-	for _, c := range u.changes {
-		c.drop()
-	}
 }
 
 // decide makes all decisions into one batch, in the order given.
@@ -260,17 +263,10 @@ func (u *update) decide(ctx context.Context) (eventstore.Batch, error) {
 			batch.Guards = append(batch.Guards, eventstore.Guard{Stream: c.stream(), Expect: eventstore.Exactly(version)})
 			continue
 		}
-		write := eventstore.Write{Stream: c.stream(), Expect: eventstore.Exactly(version), Events: make([]eventstore.EventData, len(events))}
-		for i, e := range events {
-			data, err := eventstore.Encode(e)
-			if err != nil {
-				u.dropAll()
-				return eventstore.Batch{}, fmt.Errorf("event %d of %s: %w", i+1, c.stream(), err)
-			}
-			data.Metadata = meta
-			write.Events[i] = data
+		for i := range events {
+			events[i].Metadata = meta
 		}
-		batch.Writes = append(batch.Writes, write)
+		batch.Writes = append(batch.Writes, eventstore.Write{Stream: c.stream(), Expect: eventstore.Exactly(version), Events: events})
 	}
 	return batch, nil
 }
