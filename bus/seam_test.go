@@ -32,8 +32,11 @@ func TestNothingIsSkippedAtTheSeam(t *testing.T) {
 
 func testSeam(t *testing.T, rnd *rand.Rand) {
 	const appenders, total = 4, 3000
-	store := memory.New(nil)
-	for i := range rnd.IntN(1500) {
+	var store eventstore.Store = memory.New(nil)
+	if rnd.IntN(6) == 0 {
+		store = openSQLite(t)
+	}
+	for i := range rnd.IntN(300) {
 		appendTo(t, store, fmt.Sprintf("old-%d", i%5), event(i))
 	}
 	filters := []eventstore.Filter{

@@ -257,3 +257,62 @@ func TestSubscriberRefusals(t *testing.T) {
 	_, err = sub.Subscribe(context.Background(), "t")
 	require.ErrorIs(t, err, eventstore.ErrClosed)
 }
+
+// watermill 271: a refused message comes again before its successors.
+func TestRefusedMessageComesAgainFirst(t *testing.T) {
+	store := memory.New(nil)
+	for i := range 3 {
+		appendTo(t, store, "topic", event(i))
+	}
+	for _, group := range []string{"", "g"} {
+		sub := newSubscriber(t, store, bus.NewMemoryCheckpoints(), bus.SubscriberOptions{Group: group, MinRedelivery: 1, MaxRedelivery: 1})
+		messages, err := sub.Subscribe(context.Background(), "topic")
+		require.NoError(t, err)
+		var got []string
+		for i := range 9 {
+			msg := <-messages
+			got = append(got, msg.Metadata[bus.MetaVersion])
+			if i%3 < 2 {
+				msg.Nack()
+			} else {
+				msg.Ack()
+			}
+		}
+		require.Equal(t, []string{"1", "1", "1", "2", "2", "2", "3", "3", "3"}, got)
+	}
+}
+
+// lateCheckpoints saves only once its subscriber is being closed, as a store
+// that heeds contexts would.
+type lateCheckpoints struct {
+	*bus.MemoryCheckpoints
+	saving, closing chan struct{}
+}
+
+func (c *lateCheckpoints) Save(ctx context.Context, consumer string, from, to eventstore.Anchor) error {
+	close(c.saving)
+	<-c.closing
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return c.MemoryCheckpoints.Save(ctx, consumer, from, to)
+}
+
+func TestWhatWasAcknowledgedIsSavedWhileClosing(t *testing.T) {
+	store := memory.New(nil)
+	appendTo(t, store, "topic")
+	cp := &lateCheckpoints{bus.NewMemoryCheckpoints(), make(chan struct{}), make(chan struct{})}
+	sub := newSubscriber(t, store, cp, bus.SubscriberOptions{Group: "g"})
+	ctx, cancel := context.WithCancel(context.Background())
+	messages, err := sub.Subscribe(ctx, "topic")
+	require.NoError(t, err)
+	(<-messages).Ack()
+	<-cp.saving
+	cancel()
+	close(cp.closing)
+	_, open := <-messages
+	require.False(t, open)
+	at, err := cp.Load(context.Background(), "g/topic")
+	require.NoError(t, err)
+	require.Equal(t, int64(1), at.Position)
+}
