@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -306,11 +308,22 @@ func TestARemovedWriteAheadLogStopsWritesWithinACommit(t *testing.T) {
 }
 
 func TestRelaxedDurabilityKeepsTheWitnessBehind(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, &sqlite.Options{Durability: sqlite.Relaxed})
-	appendTo(t, s, write("ride-1", eventstore.Any(), event("asked", "x")))
-	require.NoFileExists(t, filepath.Join(dir, "witness"))
-	require.NoError(t, s.Close())
-	require.FileExists(t, filepath.Join(dir, "witness"))
-	require.Len(t, all(t, open(t, dir, nil)), 1)
+	synctest.Test(t, func(t *testing.T) {
+		for d, want := range map[sqlite.Durability]bool{sqlite.Full: true, sqlite.Relaxed: false} {
+			dir := t.TempDir()
+			s, err := sqlite.Open(t.Context(), dir, &sqlite.Options{Durability: d})
+			require.NoError(t, err)
+			appendTo(t, s, write("ride-1", eventstore.Any(), event("asked", "x")))
+			time.Sleep(time.Minute) // of the bubble
+			synctest.Wait()
+			_, err = os.Stat(filepath.Join(dir, "witness"))
+			require.Equal(t, want, err == nil, "what is not synced yet is not witnessed")
+			require.NoError(t, s.Close())
+			require.FileExists(t, filepath.Join(dir, "witness"))
+			s, err = sqlite.Open(t.Context(), dir, nil)
+			require.NoError(t, err)
+			require.Len(t, all(t, s), 1)
+			require.NoError(t, s.Close())
+		}
+	})
 }
