@@ -28,8 +28,10 @@ type Change interface {
 	// where fresh is set, or where there is none in memory.
 	lock(ctx context.Context, fresh bool) error
 	unlock()
-	// decide returns the events, encoded, and the version they were decided on.
-	decide() ([]eventstore.EventData, int64, error)
+	// version is that of the state.
+	version() int64
+	// decide returns the events, encoded.
+	decide() ([]eventstore.EventData, error)
 	// cached tells whether the state may be older than the log.
 	cached() bool
 	// stored folds what the log has taken, as the log has it.
@@ -56,6 +58,7 @@ func (c *change[S]) store() Store   { return c.repo.store }
 func (c *change[S]) stream() string { return c.name }
 func (c *change[S]) attempts() int  { return c.repo.opts.Attempts }
 func (c *change[S]) cached() bool   { return c.stale }
+func (c *change[S]) version() int64 { return c.entry.version }
 func (c *change[S]) drop()          { c.entry.state, c.entry.version = nil, 0 }
 func (c *change[S]) unlock()        { c.entry.unlock(); c.entry = nil }
 
@@ -85,18 +88,18 @@ func (c *change[S]) lock(ctx context.Context, fresh bool) error {
 	return nil
 }
 
-func (c *change[S]) decide() ([]eventstore.EventData, int64, error) {
+func (c *change[S]) decide() ([]eventstore.EventData, error) {
 	events, err := c.decision(c.entry.state)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	encoded := make([]eventstore.EventData, len(events))
 	for i, e := range events {
 		if encoded[i], err = c.repo.def.encode(e); err != nil {
-			return nil, 0, fmt.Errorf("event %d of %s: %w", i+1, c.name, err)
+			return nil, fmt.Errorf("event %d of %s: %w", i+1, c.name, err)
 		}
 	}
-	return encoded, c.entry.version, nil
+	return encoded, nil
 }
 
 func (c *change[S]) stored(ctx context.Context, events []eventstore.EventData, at eventstore.StreamCommit) {
@@ -238,6 +241,7 @@ func (u *update) attempt(ctx context.Context, fresh bool) (_ eventstore.Commit, 
 	switch {
 	case errors.Is(err, eventstore.ErrConflict):
 		// What is new will be folded onto the states.
+		u.dropAhead(err)
 		keep = true
 		return eventstore.Commit{}, true, err
 	case err != nil:
@@ -250,23 +254,35 @@ func (u *update) attempt(ctx context.Context, fresh bool) (_ eventstore.Commit, 
 	return commit, false, nil
 }
 
+// dropAhead forgets the states that are ahead of the log, to which nothing new
+// leads.
+func (u *update) dropAhead(err error) {
+	conflict, ok := errors.AsType[*eventstore.ConflictError](err)
+	for _, c := range u.changes {
+		behind := func(x eventstore.Conflict) bool { return x.Stream == c.stream() && x.Actual < c.version() }
+		if !ok || slices.ContainsFunc(conflict.Conflicts, behind) {
+			c.drop()
+		}
+	}
+}
+
 // decide makes all decisions into one batch, in the order given.
 func (u *update) decide(ctx context.Context) (eventstore.Batch, error) {
 	batch := eventstore.Batch{ID: u.id}
 	meta := metadata(ctx)
 	for _, c := range u.changes {
-		events, version, err := c.decide()
+		events, err := c.decide()
 		if err != nil {
 			return eventstore.Batch{}, err
 		}
 		if len(events) == 0 {
-			batch.Guards = append(batch.Guards, eventstore.Guard{Stream: c.stream(), Expect: eventstore.Exactly(version)})
+			batch.Guards = append(batch.Guards, eventstore.Guard{Stream: c.stream(), Expect: eventstore.Exactly(c.version())})
 			continue
 		}
 		for i := range events {
 			events[i].Metadata = meta
 		}
-		batch.Writes = append(batch.Writes, eventstore.Write{Stream: c.stream(), Expect: eventstore.Exactly(version), Events: events})
+		batch.Writes = append(batch.Writes, eventstore.Write{Stream: c.stream(), Expect: eventstore.Exactly(c.version()), Events: events})
 	}
 	return batch, nil
 }
