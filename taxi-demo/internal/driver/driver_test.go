@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/leat-go/leat/aggregate"
-	"github.com/leat-go/leat/taxi-demo/internal/domaintest"
+	"github.com/leat-go/leat/aggregate/aggregatetest"
 )
 
 type decision = func(*Driver) (aggregate.Events, error)
@@ -40,50 +40,50 @@ func finish(rideID string) decision {
 }
 
 func TestOnlyADriverOnlineIsReserved(t *testing.T) {
-	domaintest.Given(t, Drivers).
-		When(reserve("r")).ThenRefused(ErrNotFree).
+	aggregatetest.Given(t, Drivers).
+		When(reserve("r")).ThenRejected(ErrNotFree).
 		When(goOnline(3)).Then(online).
 		When(reserve("r")).Then(reserved)
-	domaintest.Given(t, Drivers, online, Offline{DriverID: "d"}).When(reserve("r")).ThenRefused(ErrNotFree)
+	aggregatetest.Given(t, Drivers, online, Offline{DriverID: "d"}).When(reserve("r")).ThenRejected(ErrNotFree)
 }
 
 func TestADriverHasOneRideAtMost(t *testing.T) {
-	domaintest.Given(t, Drivers, online, reserved).
-		When(reserve("q")).ThenRefused(ErrNotFree).
-		When(reserve("r")).ThenRefused(ErrNotFree).
+	aggregatetest.Given(t, Drivers, online, reserved).
+		When(reserve("q")).ThenRejected(ErrNotFree).
+		When(reserve("r")).ThenRejected(ErrNotFree).
 		When(start("r")).Then(started).
-		When(reserve("q")).ThenRefused(ErrNotFree).
+		When(reserve("q")).ThenRejected(ErrNotFree).
 		When(finish("r")).Then(finished).
 		When(reserve("q")).Then(Reserved{DriverID: "d", RideID: "q"})
 }
 
 func TestADriverIsReleasedAndDrivesOnlyForHisOwnRide(t *testing.T) {
-	domaintest.Given(t, Drivers, online, reserved).
-		When(release("q")).ThenRefused(ErrNotReserved).
-		When(start("q")).ThenRefused(ErrNotReserved).
-		When(finish("r")).ThenRefused(ErrNotDriving).
+	aggregatetest.Given(t, Drivers, online, reserved).
+		When(release("q")).ThenRejected(ErrNotReserved).
+		When(start("q")).ThenRejected(ErrNotReserved).
+		When(finish("r")).ThenRejected(ErrNotDriving).
 		When(release("r")).Then(released).
-		When(release("r")).ThenRefused(ErrNotReserved).
-		When(start("r")).ThenRefused(ErrNotReserved)
+		When(release("r")).ThenRejected(ErrNotReserved).
+		When(start("r")).ThenRejected(ErrNotReserved)
 }
 
 func TestADriverOnTheRoadIsFreedByTheEndOfTheRideAlone(t *testing.T) {
-	domaintest.Given(t, Drivers, online, reserved, started).
-		When(start("r")).ThenRefused(ErrNotReserved).
-		When(release("r")).ThenRefused(ErrNotReserved).
-		When(finish("q")).ThenRefused(ErrNotDriving).
+	aggregatetest.Given(t, Drivers, online, reserved, started).
+		When(start("r")).ThenRejected(ErrNotReserved).
+		When(release("r")).ThenRejected(ErrNotReserved).
+		When(finish("q")).ThenRejected(ErrNotDriving).
 		When(finish("r")).Then(finished).
-		When(finish("r")).ThenRefused(ErrNotDriving)
+		When(finish("r")).ThenRejected(ErrNotDriving)
 }
 
 func TestADriverWithARideStaysOnlineAndWhereHeIs(t *testing.T) {
-	domaintest.Given(t, Drivers, online, reserved).
-		When(goOffline).ThenRefused(ErrNotFree).
-		When(goOnline(4)).ThenRefused(ErrNotFree)
+	aggregatetest.Given(t, Drivers, online, reserved).
+		When(goOffline).ThenRejected(ErrNotFree).
+		When(goOnline(4)).ThenRejected(ErrNotFree)
 }
 
 func TestAFreeDriverComesGoesAndMoves(t *testing.T) {
-	domaintest.Given(t, Drivers).
+	aggregatetest.Given(t, Drivers).
 		When(goOffline).Then().
 		When(goOnline(3)).Then(online).
 		When(goOnline(3)).Then().
@@ -93,6 +93,6 @@ func TestAFreeDriverComesGoesAndMoves(t *testing.T) {
 }
 
 func TestAfterARideADriverIsWhereItEnded(t *testing.T) {
-	domaintest.Given(t, Drivers, online, reserved, started, finished).
+	aggregatetest.Given(t, Drivers, online, reserved, started, finished).
 		When(goOnline(8)).Then()
 }

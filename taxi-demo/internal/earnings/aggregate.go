@@ -49,19 +49,23 @@ var Accounts = aggregate.Define("earnings",
 )
 
 func (a *Account) accrued(e Accrued) {
-	if a.Rides == nil {
-		a.Rides = make(map[string]Ride, 1)
-	}
 	r := Ride{Net: e.Net, Tip: e.Tip, Tolls: e.Tolls}
-	a.Rides[e.RideID] = r
+	a.set(e.RideID, r)
 	a.Accrued += r.total()
 }
 
 func (a *Account) clawedBack(e ClawedBack) {
 	r := a.Rides[e.RideID]
 	r.ClawedBack = true
-	a.Rides[e.RideID] = r
+	a.set(e.RideID, r)
 	a.Accrued -= e.Net + e.Tip + e.Tolls
+}
+
+func (a *Account) set(rideID string, r Ride) {
+	if a.Rides == nil {
+		a.Rides = make(map[string]Ride, 1)
+	}
+	a.Rides[rideID] = r
 }
 
 func (a *Account) paidOut(e PaidOut) {

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/leat-go/leat/aggregate"
-	"github.com/leat-go/leat/taxi-demo/internal/domaintest"
+	"github.com/leat-go/leat/aggregate/aggregatetest"
 )
 
 type decision = func(*Account) (aggregate.Events, error)
@@ -39,22 +39,22 @@ func paid(cents int64, batch int) PaidOut { return PaidOut{DriverID: "d", Batch:
 
 func TestARideIsAccruedOnce(t *testing.T) {
 	e := Accrued{DriverID: "d", RideID: "r", Net: 700, Tip: 200, Tolls: 576, Batch: 1}
-	domaintest.Given(t, Accounts).
+	aggregatetest.Given(t, Accounts).
 		When(accrue("r", 700, 200, 576)).Then(e).
 		When(accrue("r", 700, 200, 576)).Then().
-		When(accrue("r", 701, 200, 576)).ThenRefused(ErrAccrued).
+		When(accrue("r", 701, 200, 576)).ThenRejected(ErrAccrued).
 		When(payOut(1, 1, false)).Then(paid(1476, 1))
 }
 
 func TestNothingBelowZeroIsAccrued(t *testing.T) {
 	for _, d := range []decision{accrue("r", -1, 0, 0), accrue("r", 0, -1, 0), accrue("r", 0, 0, -1)} {
-		domaintest.Given(t, Accounts).When(d).ThenRefused(ErrAmount)
+		aggregatetest.Given(t, Accounts).When(d).ThenRejected(ErrAmount)
 	}
 }
 
 func TestARideIsClawedBackOnceAndOnlyWhereItWasAccrued(t *testing.T) {
-	domaintest.Given(t, Accounts, Accrued{DriverID: "d", RideID: "r", Net: 7, Tip: 2, Tolls: 5, Batch: 1}).
-		When(clawBack("q")).ThenRefused(ErrNotAccrued).
+	aggregatetest.Given(t, Accounts, Accrued{DriverID: "d", RideID: "r", Net: 7, Tip: 2, Tolls: 5, Batch: 1}).
+		When(clawBack("q")).ThenRejected(ErrNotAccrued).
 		When(clawBack("r")).Then(ClawedBack{DriverID: "d", RideID: "r", Net: 7, Tip: 2, Tolls: 5}).
 		When(clawBack("r")).Then().
 		When(accrue("r", 7, 2, 5)).Then(). // a ride taken back is not accrued again
@@ -62,17 +62,17 @@ func TestARideIsClawedBackOnceAndOnlyWhereItWasAccrued(t *testing.T) {
 }
 
 func TestAPayoutPaysEverythingDueAndClosesItsBatch(t *testing.T) {
-	domaintest.Given(t, Accounts, accrued("r", 700, 1), accrued("q", 300, 1)).
-		When(payOut(2, 1, false)).ThenRefused(ErrNotOpen).
+	aggregatetest.Given(t, Accounts, accrued("r", 700, 1), accrued("q", 300, 1)).
+		When(payOut(2, 1, false)).ThenRejected(ErrNotOpen).
 		When(payOut(1, 1, false)).Then(paid(1000, 1)).
-		When(payOut(1, 2, false)).ThenRefused(ErrNotOpen).
+		When(payOut(1, 2, false)).ThenRejected(ErrNotOpen).
 		When(accrue("s", 50, 0, 0)).Then(accrued("s", 50, 2)).
 		When(payOut(2, 1, false)).Then(paid(50, 2)).
 		When(payOut(3, 1, false)).Then(paid(0, 3))
 }
 
 func TestNoMoreIsPaidThanWasAccrued(t *testing.T) {
-	domaintest.Given(t, Accounts, accrued("r", 700, 1), paid(700, 1)).
+	aggregatetest.Given(t, Accounts, accrued("r", 700, 1), paid(700, 1)).
 		When(clawBack("r")).Then(ClawedBack{DriverID: "d", RideID: "r", Net: 700}).
 		When(payOut(2, 1, false)).Then(paid(0, 2)).
 		When(accrue("q", 500, 0, 0)).Then(accrued("q", 500, 3)).
@@ -85,13 +85,13 @@ func TestARefusedPayoutIsTriedAgainThenFlaggedAndStaysDue(t *testing.T) {
 	failed := func(attempt int) PayoutFailed {
 		return PayoutFailed{DriverID: "d", Batch: 1, Amount: 700, Attempt: attempt}
 	}
-	domaintest.Given(t, Accounts, accrued("r", 700, 1)).
+	aggregatetest.Given(t, Accounts, accrued("r", 700, 1)).
 		When(payOut(1, 1, true)).Then(failed(1)).
-		When(payOut(1, 1, true)).ThenRefused(ErrAttempted).
+		When(payOut(1, 1, true)).ThenRejected(ErrAttempted).
 		When(payOut(1, 2, true)).Then(failed(2)).
-		When(flag(2)).ThenRefused(ErrNotOpen).
+		When(flag(2)).ThenRejected(ErrNotOpen).
 		When(flag(1)).Then(PayoutFlagged{DriverID: "d", Batch: 1}).
-		When(flag(1)).ThenRefused(ErrNotOpen).
+		When(flag(1)).ThenRejected(ErrNotOpen).
 		When(accrue("q", 50, 0, 0)).Then(accrued("q", 50, 2)).
 		When(payOut(2, 1, false)).Then(paid(750, 2))
 }

@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/leat-go/leat/aggregate"
+	"github.com/leat-go/leat/aggregate/aggregatetest"
 	"github.com/leat-go/leat/eventstore"
-	"github.com/leat-go/leat/taxi-demo/internal/domaintest"
 	"github.com/leat-go/leat/taxi-demo/internal/meter"
 )
 
@@ -49,13 +49,12 @@ func fare(t *testing.T, e Requested, at time.Time, u meter.Units) FareCalculated
 	start := started
 	start.At = at
 	var got FareCalculated
-	domaintest.Given(t, Rides, e, offered, accepted, arrived, start, ended).
-		When(func(r *Ride) (aggregate.Events, error) {
+	aggregatetest.Given(t, Rides, e, offered, accepted, arrived, start, ended).
+		State(func(r *Ride) {
 			events, err := r.CalculateFare(CalculateFare{RideID: "r", Units: u}, of2019(t))
 			require.NoError(t, err)
 			require.Len(t, events, 1)
 			got = events[0].(FareCalculated)
-			return nil, nil
 		})
 	require.Equal(t, got.Bill.Total(), got.Split.Total())
 	return got
@@ -109,57 +108,57 @@ func TestTheRateCodeAndTheAgreementDecideTheFare(t *testing.T) {
 
 func TestARideHasOneFare(t *testing.T) {
 	tariff := of2019(t)
-	given(t, isDriving).When(calculate(tariff, meter.Unit)).ThenRefused(ErrNotEnded)
-	given(t, isFared).When(calculate(tariff, meter.Unit)).ThenRefused(ErrNotEnded)
+	given(t, isDriving).When(calculate(tariff, meter.Unit)).ThenRejected(ErrNotEnded)
+	given(t, isFared).When(calculate(tariff, meter.Unit)).ThenRejected(ErrNotEnded)
 }
 
 func TestAFareIsAdjustedOnlyUntilSettlement(t *testing.T) {
 	tariff := of2019(t)
 	bill := meter.Breakdown{Fare: 900, MTATax: 50, Improvement: 30, Tolls: 576, Tip: 200}
-	given(t, isEnded).When(adjust(tariff, 13*meter.Unit)).ThenRefused(ErrNotFared)
+	given(t, isEnded).When(adjust(tariff, 13*meter.Unit)).ThenRejected(ErrNotFared)
 	given(t, isFared).
 		When(adjust(tariff, 12*meter.Unit)).Then(). // the same units: nothing to do
 		When(adjust(tariff, 13*meter.Unit)).
 		Then(FareAdjusted{RideID: "r", Units: 13 * meter.Unit, Bill: bill, Split: SplitOf(bill)}).
 		When(settle).Then(Settled{RideID: "r", RiderID: "p", Split: SplitOf(bill)})
-	given(t, isSettled).When(adjust(tariff, 13*meter.Unit)).ThenRefused(ErrNotFared)
+	given(t, isSettled).When(adjust(tariff, 13*meter.Unit)).ThenRejected(ErrNotFared)
 }
 
 func TestARideIsSettledOnce(t *testing.T) {
-	given(t, isEnded).When(settle).ThenRefused(ErrNotFared)
+	given(t, isEnded).When(settle).ThenRejected(ErrNotFared)
 	given(t, isFared).When(settle).Then(settled).
-		When(settle).ThenRefused(ErrNotFared).
-		When(outstanding(1)).ThenRefused(ErrNotFared)
+		When(settle).ThenRejected(ErrNotFared).
+		When(outstanding(1)).ThenRejected(ErrNotFared)
 }
 
 func TestARideWhoseRiderOwesIsClosedWithItsDebt(t *testing.T) {
 	given(t, isFared).
-		When(outstanding(0)).ThenRefused(ErrInvalid).
-		When(outstanding(split.Total() + 1)).ThenRefused(ErrInvalid).
+		When(outstanding(0)).ThenRejected(ErrInvalid).
+		When(outstanding(split.Total() + 1)).ThenRejected(ErrInvalid).
 		When(outstanding(706)).Then(Outstanding{RideID: "r", RiderID: "p", Split: split, Receivable: 706}).
-		When(outstanding(706)).ThenRefused(ErrNotFared).
-		When(settle).ThenRefused(ErrNotFared).
-		When(refund).ThenRefused(ErrNotSettled)
+		When(outstanding(706)).ThenRejected(ErrNotFared).
+		When(settle).ThenRejected(ErrNotFared).
+		When(refund).ThenRejected(ErrNotSettled)
 }
 
 func TestAnUnpaidFeeIsOwedWithoutBeingSplitTwice(t *testing.T) {
 	fee := Cancelled{RideID: "r", RiderID: "p", DriverID: "d", By: ByRider, Stage: StatusAccepted, Split: Split{DriverNet: 240, PlatformFee: 60}}
 	given(t, isAccepted, fee).
 		When(settle).Then(). // a cancelled ride stays one
-		When(outstanding(301)).ThenRefused(ErrInvalid).
+		When(outstanding(301)).ThenRejected(ErrInvalid).
 		When(outstanding(300)).Then(Outstanding{RideID: "r", RiderID: "p", Receivable: 300}).
-		When(outstanding(300)).ThenRefused(ErrNotFared)
+		When(outstanding(300)).ThenRejected(ErrNotFared)
 	free := Cancelled{RideID: "r", RiderID: "p", By: ByRider, Stage: StatusRequested}
-	given(t, isRequested, free).When(outstanding(1)).ThenRefused(ErrInvalid)
+	given(t, isRequested, free).When(outstanding(1)).ThenRejected(ErrInvalid)
 }
 
 func TestOnlyASettledRideIsRefundedAndOnce(t *testing.T) {
 	for n := isNew; n < isSettled; n++ {
-		given(t, n).When(refund).ThenRefused(ErrNotSettled)
+		given(t, n).When(refund).ThenRejected(ErrNotSettled)
 	}
 	given(t, isSettled).
 		When(refund).Then(Refunded{RideID: "r", RiderID: "p", DriverID: "d", Split: split}).
-		When(refund).ThenRefused(ErrNotSettled)
+		When(refund).ThenRejected(ErrNotSettled)
 }
 
 func TestAFinishedRideStaysFinished(t *testing.T) {
@@ -174,8 +173,7 @@ func TestAFinishedRideStaysFinished(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var state Ride
-			c := domaintest.Given(t, Rides, past...)
-			c.When(func(r *Ride) (aggregate.Events, error) { state = *r; return nil, nil }).Then()
+			aggregatetest.Given(t, Rides, past...).State(func(r *Ride) { state = *r })
 			require.True(t, state.Status.Finished())
 			for i, d := range []decision{
 				request(requested), offer(Offer{RideID: "r"}, "d"), decline(1, "d"), expire(1), accept(1, "d"),

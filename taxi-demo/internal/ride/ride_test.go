@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"github.com/leat-go/leat/aggregate"
+	"github.com/leat-go/leat/aggregate/aggregatetest"
 	"github.com/leat-go/leat/eventstore"
-	"github.com/leat-go/leat/taxi-demo/internal/domaintest"
 	"github.com/leat-go/leat/taxi-demo/internal/meter"
 )
 
@@ -42,9 +42,9 @@ const (
 	isSettled
 )
 
-func given(t *testing.T, n int, more ...eventstore.Event) *domaintest.Case[Ride] {
+func given(t *testing.T, n int, more ...eventstore.Event) *aggregatetest.Scenario[Ride] {
 	t.Helper()
-	return domaintest.Given(t, Rides, append(append([]eventstore.Event{}, stage(n)...), more...)...)
+	return aggregatetest.Given(t, Rides, append(append([]eventstore.Event{}, stage(n)...), more...)...)
 }
 
 func offer(c Offer, driverID string) decision {
@@ -107,7 +107,7 @@ func request(e Requested) decision {
 
 func TestARideIsRequestedOnce(t *testing.T) {
 	given(t, isNew).When(request(requested)).Then(requested).
-		When(request(requested)).ThenRefused(ErrExists)
+		When(request(requested)).ThenRejected(ErrExists)
 }
 
 func TestARequestThatMakesNoSenseIsRefused(t *testing.T) {
@@ -121,7 +121,7 @@ func TestARequestThatMakesNoSenseIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := requested
 			spoil(&e)
-			given(t, isNew).When(request(e)).ThenRefused(ErrInvalid)
+			given(t, isNew).When(request(e)).ThenRejected(ErrInvalid)
 		})
 	}
 }
@@ -129,7 +129,7 @@ func TestARequestThatMakesNoSenseIsRefused(t *testing.T) {
 func TestThereIsOneOpenOfferAtMost(t *testing.T) {
 	given(t, isRequested).
 		When(offer(Offer{RideID: "r"}, "d")).Then(offered).
-		When(offer(Offer{RideID: "r"}, "e")).ThenRefused(ErrNotOpen).
+		When(offer(Offer{RideID: "r"}, "e")).ThenRejected(ErrNotOpen).
 		When(decline(1, "d")).Then(OfferDeclined{RideID: "r", Offer: 1, DriverID: "d"}).
 		When(offer(Offer{RideID: "r"}, "e")).Then(Offered{RideID: "r", Offer: 2, DriverID: "e"}).
 		When(expire(2)).Then(OfferExpired{RideID: "r", Offer: 2, DriverID: "e"}).
@@ -138,69 +138,69 @@ func TestThereIsOneOpenOfferAtMost(t *testing.T) {
 
 func TestOnlyTheOfferedDriverAccepts(t *testing.T) {
 	given(t, isOffered).
-		When(accept(1, "e")).ThenRefused(ErrOtherDriver).
-		When(decline(1, "e")).ThenRefused(ErrOtherDriver).
+		When(accept(1, "e")).ThenRejected(ErrOtherDriver).
+		When(decline(1, "e")).ThenRejected(ErrOtherDriver).
 		When(accept(1, "d")).Then(accepted)
 }
 
 func TestAnOfferIsAcceptedOnce(t *testing.T) {
-	given(t, isAccepted).When(accept(1, "d")).ThenRefused(ErrNoOpenOffer)
+	given(t, isAccepted).When(accept(1, "d")).ThenRejected(ErrNoOpenOffer)
 }
 
 func TestAnExpiredOfferCannotBeAccepted(t *testing.T) {
 	given(t, isOffered).
 		When(expire(1)).Then(OfferExpired{RideID: "r", Offer: 1, DriverID: "d"}).
-		When(accept(1, "d")).ThenRefused(ErrNoOpenOffer).
+		When(accept(1, "d")).ThenRejected(ErrNoOpenOffer).
 		When(offer(Offer{RideID: "r"}, "d")).Then(Offered{RideID: "r", Offer: 2, DriverID: "d"}).
-		When(accept(1, "d")).ThenRefused(ErrNoOpenOffer).
-		When(decline(1, "d")).ThenRefused(ErrNoOpenOffer).
-		When(expire(1)).ThenRefused(ErrNoOpenOffer)
+		When(accept(1, "d")).ThenRejected(ErrNoOpenOffer).
+		When(decline(1, "d")).ThenRejected(ErrNoOpenOffer).
+		When(expire(1)).ThenRejected(ErrNoOpenOffer)
 }
 
 func TestAnAcceptedOfferDoesNotExpire(t *testing.T) {
-	given(t, isAccepted).When(expire(1)).ThenRefused(ErrNoOpenOffer)
+	given(t, isAccepted).When(expire(1)).ThenRejected(ErrNoOpenOffer)
 }
 
 func TestAnUnassignedRideIsOpenAgain(t *testing.T) {
 	given(t, isAccepted).
-		When(unassign("e", Late)).ThenRefused(ErrOtherDriver).
+		When(unassign("e", Late)).ThenRejected(ErrOtherDriver).
 		When(unassign("d", Late)).Then(Unassigned{RideID: "r", DriverID: "d", Reason: Late, Stage: StatusAccepted}).
-		When(unassign("d", Late)).ThenRefused(ErrNotAssigned).
-		When(arrive("d")).ThenRefused(ErrNotAccepted).
+		When(unassign("d", Late)).ThenRejected(ErrNotAssigned).
+		When(arrive("d")).ThenRejected(ErrNotAccepted).
 		When(offer(Offer{RideID: "r"}, "e")).Then(Offered{RideID: "r", Offer: 2, DriverID: "e"})
 }
 
 func TestADriverWhoHasArrivedIsNotLateButMayGiveTheRideBack(t *testing.T) {
 	given(t, isArrived).
-		When(unassign("d", Late)).ThenRefused(ErrHasArrived).
+		When(unassign("d", Late)).ThenRejected(ErrHasArrived).
 		When(unassign("d", ByDriver)).Then(Unassigned{RideID: "r", DriverID: "d", Reason: ByDriver, Stage: StatusArrived})
 }
 
 func TestOnlyTheAssignedDriverArrivesAndStartsOnce(t *testing.T) {
 	given(t, isAccepted).
-		When(begin("d", started.At)).ThenRefused(ErrNotArrived).
-		When(arrive("e")).ThenRefused(ErrOtherDriver).
+		When(begin("d", started.At)).ThenRejected(ErrNotArrived).
+		When(arrive("e")).ThenRejected(ErrOtherDriver).
 		When(arrive("d")).Then(arrived).
-		When(arrive("d")).ThenRefused(ErrNotAccepted).
-		When(begin("e", started.At)).ThenRefused(ErrOtherDriver).
-		When(begin("d", time.Time{})).ThenRefused(ErrInvalid).
+		When(arrive("d")).ThenRejected(ErrNotAccepted).
+		When(begin("e", started.At)).ThenRejected(ErrOtherDriver).
+		When(begin("d", time.Time{})).ThenRejected(ErrInvalid).
 		When(begin("d", started.At)).Then(started).
-		When(begin("d", started.At)).ThenRefused(ErrNotArrived)
+		When(begin("d", started.At)).ThenRejected(ErrNotArrived)
 }
 
 func TestATripEndsOnce(t *testing.T) {
-	given(t, isArrived).When(end(0, 0)).ThenRefused(ErrNotDriving)
+	given(t, isArrived).When(end(0, 0)).ThenRejected(ErrNotDriving)
 	given(t, isDriving).
-		When(end(-1, 0)).ThenRefused(ErrInvalid).
-		When(end(0, -1)).ThenRefused(ErrInvalid).
+		When(end(-1, 0)).ThenRejected(ErrInvalid).
+		When(end(0, -1)).ThenRejected(ErrInvalid).
 		When(end(576, 200)).Then(ended).
-		When(end(576, 200)).ThenRefused(ErrNotDriving)
+		When(end(576, 200)).ThenRejected(ErrNotDriving)
 }
 
 func TestASignalIsLostOnlyOnTheWay(t *testing.T) {
-	given(t, isArrived).When(signalLost).ThenRefused(ErrNotDriving)
+	given(t, isArrived).When(signalLost).ThenRejected(ErrNotDriving)
 	given(t, isDriving).When(signalLost).Then(SignalLost{RideID: "r"})
-	given(t, isEnded).When(signalLost).ThenRefused(ErrNotDriving)
+	given(t, isEnded).When(signalLost).ThenRejected(ErrNotDriving)
 }
 
 func TestACancellationCostsByStageAndSide(t *testing.T) {
@@ -221,40 +221,40 @@ func TestACancellationCostsByStageAndSide(t *testing.T) {
 			want := c.want
 			want.RideID, want.RiderID, want.By = "r", "p", c.by
 			given(t, c.after).When(cancel(c.by)).Then(want).
-				When(cancel(c.by)).ThenRefused(ErrTooLate)
+				When(cancel(c.by)).ThenRejected(ErrTooLate)
 		})
 	}
 }
 
 func TestARideCannotBeCancelledOnceItStarted(t *testing.T) {
 	for n := isDriving; n <= isSettled; n++ {
-		given(t, n).When(cancel(ByRider)).ThenRefused(ErrTooLate).
-			When(cancel(ByDriver)).ThenRefused(ErrTooLate)
+		given(t, n).When(cancel(ByRider)).ThenRejected(ErrTooLate).
+			When(cancel(ByDriver)).ThenRejected(ErrTooLate)
 	}
-	given(t, isNew).When(cancel(ByRider)).ThenRefused(ErrTooLate)
+	given(t, isNew).When(cancel(ByRider)).ThenRejected(ErrTooLate)
 }
 
 func TestOnlyTheTwoSidesCancelAndADriverOnlyWhatHeAccepted(t *testing.T) {
-	given(t, isRequested).When(cancel("nobody")).ThenRefused(ErrInvalid).
-		When(cancel(ByDriver)).ThenRefused(ErrNotAssigned)
-	given(t, isOffered).When(cancel(ByDriver)).ThenRefused(ErrNotAssigned)
+	given(t, isRequested).When(cancel("nobody")).ThenRejected(ErrInvalid).
+		When(cancel(ByDriver)).ThenRejected(ErrNotAssigned)
+	given(t, isOffered).When(cancel(ByDriver)).ThenRejected(ErrNotAssigned)
 }
 
 func TestARiderWhoDoesNotComePaysOnceTheDriverIsThere(t *testing.T) {
-	given(t, isAccepted).When(noShow).ThenRefused(ErrNotArrived)
+	given(t, isAccepted).When(noShow).ThenRejected(ErrNotArrived)
 	given(t, isArrived).
 		When(noShow).Then(NoShow{RideID: "r", RiderID: "p", DriverID: "d", Split: Split{DriverNet: 400, PlatformFee: 100}}).
-		When(noShow).ThenRefused(ErrNotArrived).
-		When(begin("d", started.At)).ThenRefused(ErrNotArrived)
-	given(t, isDriving).When(noShow).ThenRefused(ErrNotArrived)
+		When(noShow).ThenRejected(ErrNotArrived).
+		When(begin("d", started.At)).ThenRejected(ErrNotArrived)
+	given(t, isDriving).When(noShow).ThenRejected(ErrNotArrived)
 }
 
 func TestOnlyARideThatNobodyAcceptedIsUnfulfilled(t *testing.T) {
 	given(t, isRequested).When(unfulfilled).Then(Unfulfilled{RideID: "r", Reason: NoDriver}).
-		When(unfulfilled).ThenRefused(ErrNotOpen)
+		When(unfulfilled).ThenRejected(ErrNotOpen)
 	given(t, isOffered).When(unfulfilled).Then(Unfulfilled{RideID: "r", Reason: NoDriver}).
-		When(accept(1, "d")).ThenRefused(ErrNoOpenOffer)
+		When(accept(1, "d")).ThenRejected(ErrNoOpenOffer)
 	for n := isAccepted; n <= isSettled; n++ {
-		given(t, n).When(unfulfilled).ThenRefused(ErrNotOpen)
+		given(t, n).When(unfulfilled).ThenRejected(ErrNotOpen)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leat-go/leat/aggregate"
+	"github.com/leat-go/leat/aggregate/aggregatetest"
 	"github.com/leat-go/leat/eventstore"
-	"github.com/leat-go/leat/taxi-demo/internal/domaintest"
 	"github.com/leat-go/leat/taxi-demo/internal/meter"
 )
 
@@ -21,20 +21,20 @@ func from(year int) meter.Tariff {
 }
 
 func TestEffectiveDatesIncrease(t *testing.T) {
-	domaintest.Given(t, Books).
+	aggregatetest.Given(t, Books).
 		When(publish(from(2010))).Then(Published{Tariff: from(2010)}).
-		When(publish(from(2009))).ThenRefused(ErrNotLater).
+		When(publish(from(2009))).ThenRejected(ErrNotLater).
 		When(publish(from(2015))).Then(Published{Tariff: from(2015)}).
-		When(publish(from(2012))).ThenRefused(ErrNotLater)
+		When(publish(from(2012))).ThenRejected(ErrNotLater)
 }
 
 func TestATariffIsPublishedOnceAndNotChanged(t *testing.T) {
 	dearer := from(2010)
 	dearer.Unit++
-	domaintest.Given(t, Books, Published{Tariff: from(2010)}, Published{Tariff: from(2015)}).
+	aggregatetest.Given(t, Books, Published{Tariff: from(2010)}, Published{Tariff: from(2015)}).
 		When(publish(from(2010))).Then().
 		When(publish(from(2015))).Then().
-		When(publish(dearer)).ThenRefused(ErrNotLater)
+		When(publish(dearer)).ThenRejected(ErrNotLater)
 }
 
 func TestATariffThatMakesNoSenseIsRefused(t *testing.T) {
@@ -47,18 +47,18 @@ func TestATariffThatMakesNoSenseIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bad := from(2010)
 			spoil(&bad)
-			domaintest.Given(t, Books).When(publish(bad)).ThenRefused(ErrInvalid)
+			aggregatetest.Given(t, Books).When(publish(bad)).ThenRejected(ErrInvalid)
 		})
 	}
 }
 
 func TestTheOfficialTariffsCanBePublishedInTheirOrder(t *testing.T) {
-	c := domaintest.Given(t, Books)
+	c := aggregatetest.Given(t, Books)
 	var book Book
 	for _, tr := range meter.Tariffs() {
-		c.When(publish(tr)).Then(Published{Tariff: tr})
+		c = c.When(publish(tr)).Then(Published{Tariff: tr})
 	}
-	c.When(func(b *Book) (aggregate.Events, error) { book = *b; return nil, nil }).Then()
+	c.State(func(b *Book) { book = *b })
 	got, err := book.InForce(time.Date(2022, time.December, 18, 23, 59, 0, 0, time.UTC))
 	require.NoError(t, err)
 	require.Equal(t, int64(250), got.Initial)
@@ -74,6 +74,6 @@ func TestABookIsBounded(t *testing.T) {
 	for i := range MaxTariffs {
 		past = append(past, Published{Tariff: from(1000 + i)})
 	}
-	domaintest.Given(t, Books, past...).
-		When(publish(from(1000 + MaxTariffs))).ThenRefused(ErrFull)
+	aggregatetest.Given(t, Books, past...).
+		When(publish(from(1000 + MaxTariffs))).ThenRejected(ErrFull)
 }

@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/leat-go/leat/aggregate"
+	"github.com/leat-go/leat/aggregate/aggregatetest"
 	"github.com/leat-go/leat/eventstore"
-	"github.com/leat-go/leat/taxi-demo/internal/domaintest"
 	"github.com/leat-go/leat/taxi-demo/internal/meter"
 )
 
@@ -37,38 +37,38 @@ func stop(last int) func(*Trip) (aggregate.Events, error) {
 func recorded(seqs ...int) Recorded { return Recorded{RideID: "r", Points: points(seqs...)} }
 
 func TestAReportRecordsItsPoints(t *testing.T) {
-	domaintest.Given(t, Trips).
+	aggregatetest.Given(t, Trips).
 		When(record(1, 2, 3)).Then(recorded(1, 2, 3)).
 		When(record()).Then()
 }
 
 func TestASequenceNumberCountsOnce(t *testing.T) {
-	domaintest.Given(t, Trips, recorded(1, 2)).
+	aggregatetest.Given(t, Trips, recorded(1, 2)).
 		When(record(2, 3, 3)).Then(Recorded{RideID: "r", Points: points(3), Duplicates: 2}).
 		When(record(1, 2, 3)).Then(Repeated{RideID: "r", Duplicates: 3}).
 		When(stop(3)).Then(Closed{RideID: "r", Units: 150_000, Points: 3})
 }
 
 func TestAPointThatComesAfterALaterOneIsReordered(t *testing.T) {
-	domaintest.Given(t, Trips, recorded(1, 4)).
+	aggregatetest.Given(t, Trips, recorded(1, 4)).
 		When(record(2)).Then(Recorded{RideID: "r", Points: points(2), Reordered: true}).
 		When(record(6, 5)).Then(Recorded{RideID: "r", Points: points(6, 5), Reordered: true}).
 		When(record(7)).Then(recorded(7))
 }
 
 func TestWhatNeverCameIsCountedWhenTheMeterCloses(t *testing.T) {
-	domaintest.Given(t, Trips, recorded(1, 4)).
+	aggregatetest.Given(t, Trips, recorded(1, 4)).
 		When(stop(6)).Then(Closed{RideID: "r", Units: 100_000, Points: 2, Missing: 4})
 }
 
 func TestAMeterClosesOnce(t *testing.T) {
-	domaintest.Given(t, Trips).
+	aggregatetest.Given(t, Trips).
 		When(stop(0)).Then(Closed{RideID: "r"}).
-		When(stop(0)).ThenRefused(ErrClosed)
+		When(stop(0)).ThenRejected(ErrClosed)
 }
 
 func TestPointsAfterClosingAreLateWithTheUnitsAsTheyWouldBe(t *testing.T) {
-	domaintest.Given(t, Trips, recorded(1, 2), Closed{RideID: "r", Units: 100_000, Points: 2}).
+	aggregatetest.Given(t, Trips, recorded(1, 2), Closed{RideID: "r", Units: 100_000, Points: 2}).
 		When(record(2, 3)).Then(Late{RideID: "r", Points: points(3), Units: 150_000}).
 		When(record(3)).Then(Repeated{RideID: "r", Duplicates: 1}).
 		When(record(4)).Then(Late{RideID: "r", Points: points(4), Units: 200_000})
@@ -82,13 +82,13 @@ func TestWhatIsNoMeasurementIsRefused(t *testing.T) {
 		"a leap":           {Seq: 2, MS: 1, Dist: meter.MaxPointDistance + 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			domaintest.Given(t, Trips).When(func(tr *Trip) (aggregate.Events, error) {
+			aggregatetest.Given(t, Trips).When(func(tr *Trip) (aggregate.Events, error) {
 				return tr.Record(Record{RideID: "r", Points: []meter.Point{point(1), p}})
-			}).ThenRefused(ErrInvalidPoint)
+			}).ThenRejected(ErrInvalidPoint)
 		})
 	}
-	domaintest.Given(t, Trips).When(stop(-1)).ThenRefused(ErrInvalidPoint).
-		When(stop(MaxPoints + 1)).ThenRefused(ErrInvalidPoint)
+	aggregatetest.Given(t, Trips).When(stop(-1)).ThenRejected(ErrInvalidPoint).
+		When(stop(MaxPoints + 1)).ThenRejected(ErrInvalidPoint)
 }
 
 func TestUnitsDependNeitherOnOrderNorOnDuplicatesNorOnReports(t *testing.T) {

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/leat-go/leat/aggregate"
-	"github.com/leat-go/leat/taxi-demo/internal/domaintest"
+	"github.com/leat-go/leat/aggregate/aggregatetest"
 )
 
 var (
@@ -25,27 +25,27 @@ func record(row Recorded) func(*Trip) (aggregate.Events, error) {
 func note(t *Trip) (aggregate.Events, error) { return t.Note(Note{RideID: "r", Kind: "lost"}) }
 
 func TestATripIsRecordedAndPlannedOnce(t *testing.T) {
-	domaintest.Given(t, Trips).
+	aggregatetest.Given(t, Trips).
 		When(plan(row, way)).Then(row, way).
-		When(plan(row, way)).ThenRefused(ErrRecorded).
-		When(record(useless)).ThenRefused(ErrRecorded)
+		When(plan(row, way)).ThenRejected(ErrRecorded).
+		When(record(useless)).ThenRejected(ErrRecorded)
 }
 
 func TestARowAndItsRideFit(t *testing.T) {
-	domaintest.Given(t, Trips).
-		When(plan(row, Planned{RideID: "q"})).ThenRefused(ErrInvalid).
-		When(plan(refund, way)).ThenRefused(ErrInvalid).
-		When(plan(useless, Planned{})).ThenRefused(ErrInvalid).
-		When(record(row)).ThenRefused(ErrInvalid).
-		When(record(Recorded{Row: 3})).ThenRefused(ErrInvalid)
+	aggregatetest.Given(t, Trips).
+		When(plan(row, Planned{RideID: "q"})).ThenRejected(ErrInvalid).
+		When(plan(refund, way)).ThenRejected(ErrInvalid).
+		When(plan(useless, Planned{})).ThenRejected(ErrInvalid).
+		When(record(row)).ThenRejected(ErrInvalid).
+		When(record(Recorded{Row: 3})).ThenRejected(ErrInvalid)
 }
 
 func TestARowThatIsNotDrivenIsRecordedOnce(t *testing.T) {
-	domaintest.Given(t, Trips).When(record(useless)).Then(useless).When(record(useless)).ThenRefused(ErrRecorded)
-	domaintest.Given(t, Trips).When(record(refund)).Then(refund)
+	aggregatetest.Given(t, Trips).When(record(useless)).Then(useless).When(record(useless)).ThenRejected(ErrRecorded)
+	aggregatetest.Given(t, Trips).When(record(refund)).Then(refund)
 }
 
 func TestADisturbanceIsNotedOfATripThatIsDriven(t *testing.T) {
-	domaintest.Given(t, Trips).When(note).ThenRefused(ErrNotPlanned)
-	domaintest.Given(t, Trips, row, way).When(note).Then(Disturbed{RideID: "r", Kind: "lost"})
+	aggregatetest.Given(t, Trips).When(note).ThenRejected(ErrNotPlanned)
+	aggregatetest.Given(t, Trips, row, way).When(note).Then(Disturbed{RideID: "r", Kind: "lost"})
 }
