@@ -1,0 +1,436 @@
+package saga
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/leat-go/leat/bus"
+	"github.com/leat-go/leat/clock"
+	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/sqlite"
+)
+
+// Name is the engine's name as a consumer.
+const Name = "sagas"
+
+// FileName is the name of the engine's file in its directory.
+const FileName = "sagas.db"
+
+// applicationID marks sagas.db.
+const applicationID = 0x1ea70002
+
+//go:embed migration/*.sql
+var migrations embed.FS
+
+// Limits that Options can change, and others that it cannot.
+const (
+	// Workers is how many commands are in flight at most.
+	Workers = 64
+	// MaxHops is how long a chain of steps may be in which each is caused by
+	// the one before, without time passing between them.
+	MaxHops = 250
+	// CommandAttempts and CommandAge limit how often, and for how long in wall
+	// time, a command that fails for other reasons than a rejection is tried.
+	CommandAttempts = 20
+	CommandAge      = 24 * time.Hour
+	// MinBackoff and MaxBackoff bound the waits between attempts, of inputs
+	// and of commands, in wall time.
+	MinBackoff = 50 * time.Millisecond
+	MaxBackoff = 30 * time.Second
+	// MaxEarly is how many events wait for the start of one key.
+	MaxEarly = 1000
+	// FirePage is how many timers fire in one transaction.
+	FirePage = 500
+	// readPage is how many events are read at once where the engine reads the
+	// log itself.
+	readPage = 1000
+)
+
+// Options change how an engine works.
+type Options struct {
+	// Workers is how many commands are in flight at once, of different
+	// instances. Defaults to Workers.
+	Workers int
+	// Ordered has commands leave strictly one at a time, in an order that
+	// depends on nothing but the inputs, and only while a Settle waits: by the
+	// clock at their steps, the length of the chain that caused them, saga,
+	// instance and sequence. It is for virtual time.
+	Ordered bool
+	// Handles tells whether a command type has a handler: Open refuses to
+	// start where a pending command has none. Defaults to not looking.
+	Handles func(commandType string) bool
+	// MaxHops defaults to MaxHops.
+	MaxHops int
+	// CommandAttempts and CommandAge default to the constants of that name.
+	CommandAttempts int
+	CommandAge      time.Duration
+	// MinBackoff and MaxBackoff default to the constants of that name.
+	MinBackoff, MaxBackoff time.Duration
+	// Relaxed commits without waiting for the disk: a power cut takes the last
+	// steps away although their commands took effect. It is for tests.
+	Relaxed bool
+	// Logger is told what fails and what is parked. Defaults to
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+func (o *Options) withDefaults() (Options, error) {
+	var d Options
+	if o != nil {
+		d = *o
+	}
+	set := func(field *int, value int) {
+		if *field == 0 {
+			*field = value
+		}
+	}
+	set(&d.Workers, Workers)
+	set(&d.MaxHops, MaxHops)
+	set(&d.CommandAttempts, CommandAttempts)
+	for _, f := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{{&d.CommandAge, CommandAge}, {&d.MinBackoff, MinBackoff}, {&d.MaxBackoff, MaxBackoff}} {
+		if *f.field == 0 {
+			*f.field = f.value
+		}
+	}
+	if d.Logger == nil {
+		d.Logger = slog.Default()
+	}
+	if d.Workers < 1 || d.MaxHops < 1 || d.CommandAttempts < 1 || d.CommandAge < 0 || d.MinBackoff < 0 || d.MaxBackoff < d.MinBackoff {
+		return d, &eventstore.InvalidError{Field: "saga options", Reason: "a limit is negative, or MaxBackoff is below MinBackoff"}
+	}
+	return d, nil
+}
+
+// binding is a definition with what the file says of it.
+type binding struct {
+	*Definition
+	id     int64
+	silent int64             // commands of steps at or below are not sent
+	at     eventstore.Anchor // checkpoint
+	saved  eventstore.Anchor // checkpoint as it stands in the file, at or behind at
+}
+
+// Engine carries out sagas: it is one bus.Consumer for all definitions. It is
+// safe for concurrent use.
+//
+// Everything it decides, it decides in transactions on sagas.db, one at a
+// time: a work buffers what the inputs of a page, a firing or a batch of
+// results change, and writes it in one go. What is kept in memory beside the
+// file (the outbox, counts, the next due time) changes only after a
+// transaction has committed, in the order of the commits, and is read anew
+// from the file where a commit's outcome is unknown.
+type Engine struct {
+	log    eventstore.LogReader
+	clock  clock.Clock
+	opts   Options
+	db     *sqlite.DB
+	outbox *outbox
+	step   func(point string) error // named points of a transaction, for tests
+
+	gate chan struct{} // holds one token while no transaction is under way
+	// Owned by the holder of the gate.
+	bindings []*binding // in the order of their names
+	byType   map[string][]*binding
+	byID     map[int64]*binding
+	names    map[int64]string // of all sagas in the file, registered or not
+	lastTime int64
+	nextID   int64 // of the next instance
+	aliases  map[int64]bool
+	early    map[int64]bool
+	strays   map[strayKey]int64 // the stray instances that are open
+	sweep    int                // instances finished since the last sweep
+	unsure   bool               // a commit's outcome is unknown
+
+	mu        sync.Mutex // guards what follows
+	counts    map[string]*Counts
+	timers    int
+	nextDue   int64 // of the earliest timer that is not held, 0 for none; where dueKnown
+	dueKnown  bool
+	failing   map[int64]failing // instances that back off
+	timerWake chan struct{}
+	retryWake chan struct{}
+
+	checkpoint atomic.Pointer[eventstore.Anchor] // the lowest of the sagas
+	closing    chan struct{}
+	closeOnce  sync.Once
+	closeErr   error
+	wg         sync.WaitGroup // goroutines of subscriptions
+}
+
+type strayKey struct {
+	saga   int64
+	stream string
+}
+
+// Open opens the engine of these sagas, creating dir/sagas.db where there is
+// none. A saga that is new starts from the log's head, unless FromOrigin. It
+// returns ErrDefinition for what is wrong with the definitions, StartError
+// where something pending has no handler, and eventstore.ErrRewound where the
+// log is not the one the sagas have seen.
+func Open(ctx context.Context, dir string, log eventstore.LogReader, clk clock.Clock, defs []*Definition, opts *Options) (_ *Engine, err error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkDefinitions(defs); err != nil {
+		return nil, err
+	}
+	durability := sqlite.Full
+	if o.Relaxed {
+		durability = sqlite.Normal
+	}
+	db, err := sqlite.Open(ctx, filepath.Join(dir, FileName), sqlite.Options{Durability: durability})
+	if err != nil {
+		return nil, fmt.Errorf("saga: %w", err)
+	}
+	e := &Engine{
+		log: log, clock: clk, opts: o, db: db,
+		gate:      make(chan struct{}, 1),
+		timerWake: make(chan struct{}, 1),
+		retryWake: make(chan struct{}, 1),
+		closing:   make(chan struct{}),
+		step:      func(string) error { return nil },
+	}
+	e.outbox = newOutbox(e)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}()
+	sub, err := fs.Sub(migrations, "migration")
+	if err != nil {
+		return nil, fmt.Errorf("saga: %w", err)
+	}
+	if err := db.Migrate(ctx, applicationID, sub); err != nil {
+		return nil, fmt.Errorf("saga: %w", err)
+	}
+	if err := e.register(ctx, defs); err != nil {
+		return nil, err
+	}
+	if err := e.check(ctx); err != nil {
+		return nil, err
+	}
+	if err := e.reload(ctx); err != nil {
+		return nil, err
+	}
+	e.gate <- struct{}{}
+	return e, nil
+}
+
+func checkDefinitions(defs []*Definition) error {
+	var errs []error
+	names := map[string]bool{}
+	for _, d := range defs {
+		if d == nil {
+			errs = append(errs, fmt.Errorf("%w: a definition is nil", ErrDefinition))
+			continue
+		}
+		if names[d.name] {
+			errs = append(errs, fmt.Errorf("%w: two sagas have the name %q", ErrDefinition, d.name))
+		}
+		names[d.name] = true
+		errs = append(errs, d.Err())
+	}
+	return errors.Join(errs...)
+}
+
+// register binds the definitions to their rows. A new saga gets one.
+func (e *Engine) register(ctx context.Context, defs []*Definition) error {
+	head, err := e.log.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("saga: %w", err)
+	}
+	now, err := e.log.Anchor(ctx, head)
+	if err != nil {
+		return fmt.Errorf("saga: %w", err)
+	}
+	e.byType, e.byID = map[string][]*binding{}, map[int64]*binding{}
+	err = e.db.Write(ctx, func(tx *sqlite.Tx) error {
+		if _, err := tx.Exec(`
+			UPDATE saga
+			SET active = 0`); err != nil {
+			return err
+		}
+		for _, d := range defs {
+			at, silent := now, int64(0)
+			if d.origin {
+				at, silent = eventstore.Anchor{}, head
+			}
+			if _, err := tx.Exec(`
+				INSERT INTO saga (name, active, silent, epoch, position, hash)
+				VALUES (?, 1, ?, ?, ?, ?)
+				ON CONFLICT (name) DO UPDATE SET active = 1`, d.name, silent, at.Epoch, at.Position, at.Hash[:]); err != nil {
+				return err
+			}
+			b := &binding{Definition: d}
+			var hash []byte
+			if err := tx.QueryRow(`
+				SELECT id, silent, epoch, position, hash
+				FROM saga
+				WHERE name = ?`, d.name).Scan(&b.id, &b.silent, &b.saved.Epoch, &b.saved.Position, &hash); err != nil {
+				return err
+			}
+			copy(b.saved.Hash[:], hash)
+			b.at = b.saved
+			e.bindings = append(e.bindings, b)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("saga: register: %w", err)
+	}
+	slices.SortFunc(e.bindings, func(a, b *binding) int { return strings.Compare(a.name, b.name) })
+	for _, b := range e.bindings {
+		if err := eventstore.CheckAnchor(ctx, e.log, b.at); err != nil {
+			return fmt.Errorf("saga: %q: %w", b.name, err)
+		}
+		e.byID[b.id] = b
+		for t := range b.events {
+			e.byType[t] = append(e.byType[t], b)
+		}
+	}
+	first := now
+	for _, b := range e.bindings {
+		if b.at.Position < first.Position {
+			first = b.at
+		}
+	}
+	e.checkpoint.Store(&first)
+	return nil
+}
+
+// Name implements bus.Consumer.
+func (e *Engine) Name() string { return Name }
+
+// Filter implements bus.Consumer: every event type that a definition names.
+func (e *Engine) Filter() eventstore.Filter {
+	f := eventstore.Filter{}
+	for t := range e.byType {
+		f.Types = append(f.Types, t)
+	}
+	slices.Sort(f.Types)
+	if len(f.Types) == 0 {
+		f.Types = []string{"leat.none"} // an empty list would be every type
+	}
+	return f
+}
+
+// Checkpoint implements bus.Consumer: the lowest of the sagas' checkpoints.
+func (e *Engine) Checkpoint(context.Context) (eventstore.Anchor, error) {
+	return *e.checkpoint.Load(), nil
+}
+
+// Apply implements bus.Consumer: one transaction for the whole page, over all
+// sagas. Handlers' errors are its instances' matter, not the page's.
+func (e *Engine) Apply(ctx context.Context, p bus.Page) error {
+	if err := e.lock(ctx); err != nil {
+		return err
+	}
+	defer e.unlock()
+	at := e.checkpoint.Load().Position
+	switch {
+	case p.Through.Position <= at:
+		return nil
+	case p.After > at:
+		return fmt.Errorf("saga: a page begins behind position %d, the checkpoint is %d", p.After, at)
+	}
+	if !e.concerns(p) {
+		// Saved with the next transaction: until then the same stretch of the
+		// log would be scanned again, in vain.
+		e.see(p.Through)
+		return nil
+	}
+	err := e.transact(ctx, func(w *work) error {
+		if err := w.results(e.opts.Ordered); err != nil {
+			return err
+		}
+		return w.page(p.Events, p.Through)
+	})
+	if errors.Is(err, ErrMoved) {
+		return &bus.BlockedError{Err: err}
+	}
+	return err
+}
+
+// concerns tells whether some saga has yet to see an event of the page.
+func (e *Engine) concerns(p bus.Page) bool {
+	for _, ev := range p.Events {
+		for _, b := range e.byType[ev.Type] {
+			if ev.Position > b.at.Position {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// see moves the checkpoints that are behind, in memory.
+func (e *Engine) see(through eventstore.Anchor) {
+	least := through
+	for _, b := range e.bindings {
+		if b.at.Position < through.Position {
+			b.at = through
+		}
+		if b.at.Position < least.Position {
+			least = b.at
+		}
+	}
+	e.checkpoint.Store(&least)
+}
+
+// lock takes the gate. Nobody waits for time while holding it.
+func (e *Engine) lock(ctx context.Context) error {
+	select {
+	case <-e.gate:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.closing:
+		return ErrClosed
+	}
+	select {
+	case <-e.closing:
+		e.gate <- struct{}{}
+		return ErrClosed
+	default:
+	}
+	if e.unsure {
+		if err := e.reload(ctx); err != nil {
+			e.gate <- struct{}{}
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) unlock() { e.gate <- struct{}{} }
+
+// Close ends the subscription of the Outbox, waits for it, records what is
+// known of commands, and closes the file. Commands still in flight are not
+// waited for: they are carried out again by the next engine, and the log knows
+// them by their ids. It is idempotent.
+func (e *Engine) Close() error {
+	e.closeOnce.Do(func() {
+		err := e.outbox.flush(false)
+		<-e.gate
+		e.outbox.mu.Lock()
+		close(e.closing)
+		e.outbox.mu.Unlock()
+		e.gate <- struct{}{}
+		e.wg.Wait()
+		e.closeErr = errors.Join(err, e.db.Close())
+	})
+	return e.closeErr
+}

@@ -1,0 +1,150 @@
+package saga
+
+import (
+	"database/sql"
+	"encoding/json"
+	"fmt"
+)
+
+// Status says where an instance stands.
+type Status string
+
+const (
+	// Running: it waits for inputs.
+	Running Status = "running"
+	// Compensating: its undos are carried out.
+	Compensating Status = "compensating"
+	// Completed, Compensated and Failed: it is finished, and its key taken.
+	Completed   Status = "completed"
+	Compensated Status = "compensated"
+	Failed      Status = "failed"
+	// Parked: it waits for Retry, Skip, Cancel or Complete, and its inputs
+	// with it.
+	Parked Status = "parked"
+)
+
+func (s Status) finished() bool { return s == Completed || s == Compensated || s == Failed }
+
+// undo is an entry of the undo stack.
+type undo struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+	Data string `json:"data"`
+	// ID is its command's, by the step that pushed it.
+	ID string `json:"id"`
+	// Actions are the sequences of the commands it undoes, without those that
+	// were rejected.
+	Actions []int64 `json:"actions,omitempty"`
+	// Always: it was pushed without a command after it, and always runs.
+	Always bool `json:"always,omitempty"`
+}
+
+// instance is a row of the table, as a work changes it.
+type instance struct {
+	id           int64
+	saga         int64
+	b            *binding // nil where the saga is not registered
+	key          string
+	stray        bool
+	status       Status
+	undoing      bool // it compensates, or will once it is no longer parked
+	state        string
+	stateVersion int
+	version      int64
+	cursor       int64 // the last event taken in, be it to wait
+	sequence     int64 // of the outbox, as used
+	journal      int64 // as used
+	waited       int64 // as used
+	undos        string
+	correlation  string
+	reason       string
+	attempts     int
+	failedAt     int64
+	nextAttempt  int64
+	created      int64
+	updated      int64
+	completed    int64
+
+	loaded  bool   // it is in the file
+	dirty   bool   // it differs from the file
+	counted Status // as the counts have it; empty for a new one
+	backing bool   // as the counts have it: it backs off
+	blocked bool   // as the file's timers have it: held
+	wiped   bool   // its timers are all gone
+}
+
+// blocking tells whether inputs have to wait.
+func (i *instance) blocking() bool { return i.status == Parked || i.nextAttempt != 0 }
+
+func (i *instance) stack() ([]undo, error) {
+	if i.undos == "" {
+		return nil, nil
+	}
+	var stack []undo
+	if err := json.Unmarshal([]byte(i.undos), &stack); err != nil {
+		return nil, &permanentError{fmt.Errorf("decode undo stack: %w", err)}
+	}
+	return stack, nil
+}
+
+func (i *instance) setStack(stack []undo) error {
+	if len(stack) == 0 {
+		i.undos = ""
+		return nil
+	}
+	raw, err := json.Marshal(stack)
+	if err != nil {
+		return fmt.Errorf("encode undo stack: %w", err)
+	}
+	i.undos = string(raw)
+	return nil
+}
+
+const instanceColumns = `id, saga, key, stray, status, undoing, state, state_version, version, cursor, sequence, journal, waited,
+	undo, correlation, reason, attempts, failed_at, next_attempt, created, updated, completed`
+
+func scanInstance(row interface{ Scan(...any) error }) (*instance, error) {
+	i := &instance{loaded: true}
+	err := row.Scan(&i.id, &i.saga, &i.key, &i.stray, &i.status, &i.undoing, &i.state, &i.stateVersion, &i.version, &i.cursor, &i.sequence,
+		&i.journal, &i.waited, &i.undos, &i.correlation, &i.reason, &i.attempts, &i.failedAt, &i.nextAttempt, &i.created, &i.updated, &i.completed)
+	if err != nil {
+		return nil, err
+	}
+	i.counted, i.backing, i.blocked = i.status, i.nextAttempt != 0, i.blocking()
+	return i, nil
+}
+
+// save writes the row, by compare-and-swap on its version.
+func (w *work) save(i *instance) error {
+	if !i.loaded {
+		_, err := w.tx.Exec(`
+			INSERT INTO instance (`+instanceColumns+`, swept)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+			i.id, i.saga, i.key, i.stray, string(i.status), i.undoing, i.state, i.stateVersion, 1, i.cursor, i.sequence, i.journal, i.waited,
+			i.undos, i.correlation, i.reason, i.attempts, i.failedAt, i.nextAttempt, i.created, i.updated, i.completed)
+		return err
+	}
+	result, err := w.tx.Exec(`
+		UPDATE instance
+		SET status = ?, undoing = ?, state = ?, state_version = ?, version = version + 1, cursor = ?, sequence = ?, journal = ?, waited = ?,
+			undo = ?, correlation = ?, reason = ?, attempts = ?, failed_at = ?, next_attempt = ?, updated = ?, completed = ?
+		WHERE id = ? AND version = ?`,
+		string(i.status), i.undoing, i.state, i.stateVersion, i.cursor, i.sequence, i.journal, i.waited,
+		i.undos, i.correlation, i.reason, i.attempts, i.failedAt, i.nextAttempt, i.updated, i.completed, i.id, i.version)
+	if err != nil {
+		return err
+	}
+	return moved(result, 1, "instance")
+}
+
+// moved returns ErrMoved unless the statement changed as many rows as it must.
+func moved(result sql.Result, want int64, what string) error {
+	n, err := result.RowsAffected()
+	if err != nil {
+		return err
+	}
+	if n != want {
+		return fmt.Errorf("%w: %s", ErrMoved, what)
+	}
+	return nil
+}

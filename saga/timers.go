@@ -1,0 +1,359 @@
+package saga
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/leat-go/leat/eventstore"
+)
+
+// FireDue fires every timer that is due by the engine's clock, in the order of
+// (due, saga, instance, name), and returns how many. Before a timer fires,
+// every event up to the log's head is applied: what it is about may have
+// happened. Timers of parked and failing instances do not fire. It is for a
+// clock.Virtual, after each Advance; RunTimers does it for clocks that run.
+func (e *Engine) FireDue(ctx context.Context) (int, error) {
+	fired := 0
+	for {
+		n, more, err := e.fire(ctx)
+		fired += n
+		if err != nil || !more {
+			return fired, err
+		}
+	}
+}
+
+// dueTimer is a timer that is due.
+type dueTimer struct {
+	timer
+	timerKey
+}
+
+// fire fires up to FirePage timers in one transaction and tells whether there
+// may be more.
+func (e *Engine) fire(ctx context.Context) (fired int, more bool, err error) {
+	due, ok, err := e.NextDue(ctx)
+	if err != nil || !ok || due.After(e.clock.Now()) {
+		return 0, false, err
+	}
+	if err := e.lock(ctx); err != nil {
+		return 0, false, err
+	}
+	defer e.unlock()
+	if err := e.advance(ctx); err != nil {
+		return 0, false, err
+	}
+	err = e.transact(ctx, func(w *work) error {
+		if err := w.results(true); err != nil {
+			return err
+		}
+		if err := w.catchUp(ctx); err != nil {
+			return err
+		}
+		list, err := w.due()
+		if err != nil {
+			return err
+		}
+		fired, more = 0, len(list) == FirePage
+		for _, t := range list {
+			ok, err := w.fire(t)
+			if err != nil {
+				return err
+			}
+			if ok {
+				fired++
+			}
+		}
+		// What was armed for now is due as well.
+		more = more || fired > 0
+		return nil
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	return fired, more, nil
+}
+
+// due returns the timers that are due, of running instances.
+func (w *work) due() (list []dueTimer, err error) {
+	rows, err := w.tx.Query(`
+		SELECT t.instance, t.name, t.due, t.ref, t.root, t.hops
+		FROM timer t
+		JOIN instance i ON i.id = t.instance
+		JOIN saga s ON s.id = i.saga
+		WHERE t.held = 0 AND t.due <= ? AND s.active = 1
+		ORDER BY t.due, s.name, i.key, t.name
+		LIMIT ?`, w.now, FirePage)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var t dueTimer
+		if err := rows.Scan(&t.instance, &t.name, &t.due, &t.ref, &t.root, &t.hops); err != nil {
+			return nil, err
+		}
+		list = append(list, t)
+	}
+	return list, rows.Err()
+}
+
+// fire gives the instance its timer, unless an event cancelled or moved it.
+func (w *work) fire(t dueTimer) (bool, error) {
+	i, err := w.load(t.instance)
+	if err != nil {
+		return false, err
+	}
+	now, err := w.timer(i, t.name)
+	if err != nil || now == nil || now.ref != t.ref || i.status.finished() || i.undoing || i.blocking() {
+		return false, err
+	}
+	return true, w.deliver(i, &input{
+		kind: kindTimer, name: t.name, ref: t.ref, root: t.root, hops: t.hops, at: t.due, timerRef: t.ref,
+	})
+}
+
+// catchUp applies the log up to the head that is read now.
+func (w *work) catchUp(ctx context.Context) error {
+	head, err := w.e.log.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("read head: %w", err)
+	}
+	at := w.e.checkpoint.Load().Position
+	if w.through.Position > at {
+		at = w.through.Position
+	}
+	for at < head {
+		page, err := w.e.log.ReadLog(ctx, at, readPage, w.e.Filter())
+		if err != nil {
+			return fmt.Errorf("read log: %w", err)
+		}
+		if page.Through.Position <= at {
+			return fmt.Errorf("read log: %w", &eventstore.CorruptError{Where: fmt.Sprintf("position %d", at), Reason: fmt.Sprintf("the log ends before its head %d", head)})
+		}
+		at = page.Through.Position
+		if err := w.page(page.Events, page.Through); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// advance applies all but the last pages of a long backlog, a transaction each.
+func (e *Engine) advance(ctx context.Context) error {
+	for {
+		head, err := e.log.Head(ctx)
+		if err != nil {
+			return fmt.Errorf("saga: read head: %w", err)
+		}
+		at := e.checkpoint.Load().Position
+		if head-at <= readPage {
+			return nil
+		}
+		page, err := e.log.ReadLog(ctx, at, readPage, e.Filter())
+		if err != nil {
+			return fmt.Errorf("saga: read log: %w", err)
+		}
+		if page.Through.Position <= at {
+			return nil // catchUp says so
+		}
+		if len(page.Events) == 0 {
+			e.see(page.Through)
+			continue
+		}
+		if err := e.transact(ctx, func(w *work) error { return w.page(page.Events, page.Through) }); err != nil {
+			return err
+		}
+	}
+}
+
+// catchUp applies the log up to its head, then records all results. It makes
+// no transaction where there is nothing to do.
+func (e *Engine) catchUp(ctx context.Context) error {
+	if err := e.lock(ctx); err != nil {
+		return err
+	}
+	defer e.unlock()
+	if err := e.advance(ctx); err != nil {
+		return err
+	}
+	head, err := e.log.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("saga: read head: %w", err)
+	}
+	_, urgent := e.outbox.unrecorded()
+	if !urgent && head <= e.checkpoint.Load().Position {
+		return nil
+	}
+	return e.transact(ctx, func(w *work) error {
+		if err := w.catchUp(ctx); err != nil {
+			return err
+		}
+		return w.results(false)
+	})
+}
+
+// NextDue returns when the next timer is due, and whether there is one; those
+// of parked and failing instances do not count. It costs next to nothing.
+func (e *Engine) NextDue(ctx context.Context) (time.Time, bool, error) {
+	e.mu.Lock()
+	due, known := e.nextDue, e.dueKnown
+	e.mu.Unlock()
+	if !known {
+		// Under the gate, so that what is read is what the last transaction left.
+		if err := e.lock(ctx); err != nil {
+			return time.Time{}, false, err
+		}
+		defer e.unlock()
+		err := e.db.Reader().QueryRowContext(ctx, `
+			SELECT COALESCE(MIN(due), 0)
+			FROM timer
+			WHERE held = 0`).Scan(&due)
+		if err != nil {
+			return time.Time{}, false, fmt.Errorf("saga: next timer: %w", err)
+		}
+		e.mu.Lock()
+		e.nextDue, e.dueKnown = due, true
+		e.mu.Unlock()
+	}
+	if due == 0 {
+		return time.Time{}, false, nil
+	}
+	return time.Unix(0, due).UTC(), true, nil
+}
+
+// RunTimers fires timers as they become due by the engine's clock, until ctx
+// ends, and returns nil; or ErrClosed. It sleeps until the next is due, or one
+// that is due earlier is set. Errors are logged, and tried again after a
+// growing wait.
+func (e *Engine) RunTimers(ctx context.Context) error {
+	for failures := 0; ; {
+		err := e.runTimers(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrClosed):
+			return err
+		case err != nil:
+			failures++
+			e.warn(ctx, "timers cannot fire yet", err)
+			pause(ctx, e.opts.backoff(failures))
+		default:
+			failures = 0
+		}
+	}
+}
+
+// runTimers waits for the next timer and fires what is due.
+func (e *Engine) runTimers(ctx context.Context) error {
+	due, ok, err := e.NextDue(ctx)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		select {
+		case <-e.timerWake:
+			return nil
+		case <-e.closing:
+			return ErrClosed
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	if due.After(e.clock.Now()) {
+		waiting, cancel := context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			defer cancel()
+			select {
+			case <-e.timerWake:
+			case <-e.closing:
+			case <-waiting.Done():
+			}
+		}()
+		if e.clock.WaitUntil(waiting, due) != nil {
+			return nil // an earlier one, or the end
+		}
+	}
+	_, err = e.FireDue(ctx)
+	return err
+}
+
+// retry gives failing instances and commands another try when their wait is
+// over, until ctx ends.
+func (e *Engine) retry(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for failures := 0; ctx.Err() == nil; {
+		first, _ := e.nextRetry()
+		wait := time.Hour
+		if first != 0 {
+			wait = time.Until(time.Unix(0, first))
+		}
+		timer.Reset(max(wait, 0))
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.retryWake:
+			continue
+		case <-timer.C:
+		}
+		if err := e.retryDue(ctx); err != nil {
+			failures++
+			e.warn(ctx, "failed inputs cannot be tried again yet", err)
+			pause(ctx, e.opts.backoff(failures))
+			continue
+		}
+		failures = 0
+	}
+}
+
+// nextRetry returns the wall time of the next attempt, of an instance or a
+// command, 0 for none, and why it waits.
+func (e *Engine) nextRetry() (int64, string) {
+	first, reason := e.outbox.retryAt()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, f := range e.failing {
+		if first == 0 || f.until < first {
+			first, reason = f.until, f.reason
+		}
+	}
+	return first, reason
+}
+
+// retryDue tries again what is due, a transaction for each instance.
+func (e *Engine) retryDue(ctx context.Context) error {
+	now := time.Now().UnixNano()
+	e.outbox.retryDue(now)
+	var due []int64
+	e.mu.Lock()
+	for id, f := range e.failing {
+		if f.until <= now {
+			due = append(due, id)
+		}
+	}
+	e.mu.Unlock()
+	for _, id := range due {
+		if err := e.retryInstance(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) retryInstance(ctx context.Context, id int64) error {
+	if err := e.lock(ctx); err != nil {
+		return err
+	}
+	defer e.unlock()
+	return e.transact(ctx, func(w *work) error {
+		i, err := w.load(id)
+		if err != nil || i.nextAttempt == 0 || i.nextAttempt > w.wall {
+			return err
+		}
+		return w.resume(i)
+	})
+}

@@ -1,0 +1,265 @@
+package saga
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/leat-go/leat/eventstore"
+)
+
+// MaxInstances is how many instances one call of Instances returns.
+const MaxInstances = 1000
+
+// Instance is an instance as the file has it.
+type Instance struct {
+	// ID grows in the order of creation.
+	ID   int64
+	Saga string
+	Key  string
+	// Stream says that the row is no instance: it stands, parked, for the
+	// stream Key, whose events from the one named in Reason on cannot be read.
+	Stream bool
+	Status Status
+	// State is the state's JSON, of version StateVersion.
+	State        json.RawMessage
+	StateVersion int
+	// Cursor is the position of the last event it was given.
+	Cursor int64
+	// Undo names what Compensate would undo, the last pushed last.
+	Undo []string
+	// Reason says why it is parked, backs off, failed or compensates.
+	Reason string
+	// Attempts counts the failed attempts of what waits first; NextAttempt is
+	// the wall time of the next, zero unless it backs off.
+	Attempts    int
+	NextAttempt time.Time
+	// Waiting is how many inputs wait, Pending how many commands.
+	Waiting, Pending int
+	// Created, Updated and Completed are the engine's clock; Completed is zero
+	// until it is finished.
+	Created, Updated, Completed time.Time
+}
+
+// Query selects instances. The zero value selects all.
+type Query struct {
+	// Saga and Status select by equality unless empty.
+	Saga   string
+	Status Status
+	// After is the ID of the last instance of the page before.
+	After int64
+	// Limit is 1 to MaxInstances. Defaults to MaxInstances.
+	Limit int
+}
+
+const viewColumns = `i.id, s.name, i.key, i.stray, i.status, i.state, i.state_version, i.cursor, i.undo, i.reason, i.attempts, i.next_attempt,
+	i.created, i.updated, i.completed,
+	(SELECT COUNT(*) FROM waiting w WHERE w.instance = i.id),
+	(SELECT COUNT(*) FROM outbox o WHERE o.instance = i.id)`
+
+func scanView(row interface{ Scan(...any) error }) (Instance, error) {
+	var i Instance
+	var state, undos string
+	var next, created, updated, completed int64
+	err := row.Scan(&i.ID, &i.Saga, &i.Key, &i.Stream, &i.Status, &state, &i.StateVersion, &i.Cursor, &undos, &i.Reason, &i.Attempts, &next,
+		&created, &updated, &completed, &i.Waiting, &i.Pending)
+	if err != nil {
+		return i, err
+	}
+	i.State = json.RawMessage(state)
+	stack, err := (&instance{undos: undos}).stack()
+	if err != nil {
+		i.Undo = []string{err.Error()}
+	}
+	for _, u := range stack {
+		i.Undo = append(i.Undo, u.Name)
+	}
+	i.NextAttempt, i.Created, i.Updated, i.Completed = instant(next), instant(created), instant(updated), instant(completed)
+	return i, nil
+}
+
+func instant(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns).UTC()
+}
+
+// Instances returns a page of instances, in the order of their ids.
+func (e *Engine) Instances(ctx context.Context, q Query) (list []Instance, err error) {
+	if q.Limit == 0 {
+		q.Limit = MaxInstances
+	}
+	if q.Limit < 1 || q.Limit > MaxInstances {
+		return nil, &eventstore.InvalidError{Field: "limit", Value: fmt.Sprint(q.Limit), Reason: fmt.Sprintf("must be 1 to %d", MaxInstances)}
+	}
+	query := `
+		SELECT ` + viewColumns + `
+		FROM instance i
+		JOIN saga s ON s.id = i.saga
+		WHERE i.id > ? AND NOT (i.stray = 1 AND i.status <> 'parked')`
+	args := []any{q.After}
+	if q.Saga != "" {
+		query += " AND s.name = ?"
+		args = append(args, q.Saga)
+	}
+	if q.Status == Parked {
+		query += " AND i.status = 'parked'" // spelled out, for its index
+	} else if q.Status != "" {
+		query += " AND i.status = ?"
+		args = append(args, string(q.Status))
+	}
+	err = each(ctx, e.db.Reader(), func(rows *sql.Rows) error {
+		i, err := scanView(rows)
+		list = append(list, i)
+		return err
+	}, query+" ORDER BY i.id LIMIT ?", append(args, q.Limit)...)
+	if err != nil {
+		return nil, fmt.Errorf("saga: instances: %w", err)
+	}
+	return list, nil
+}
+
+// Instance returns the instance with the key, which may be an alias. It
+// returns ErrNotFound where there is none.
+func (e *Engine) Instance(ctx context.Context, saga, key string) (Instance, error) {
+	i, err := scanView(e.db.Reader().QueryRowContext(ctx, `
+		SELECT `+viewColumns+`
+		FROM instance i
+		JOIN saga s ON s.id = i.saga
+		WHERE s.name = ?1 AND (i.key = ?2 OR i.id = (SELECT a.instance FROM alias a WHERE a.saga = s.id AND a.key = ?2))
+		ORDER BY i.stray
+		LIMIT 1`, saga, key))
+	if errors.Is(err, sql.ErrNoRows) {
+		return i, fmt.Errorf("%w: saga %q key %q", ErrNotFound, saga, key)
+	}
+	if err != nil {
+		return i, fmt.Errorf("saga: instance: %w", err)
+	}
+	return i, nil
+}
+
+// Entry is a line of an instance's journal: an input and what the instance did
+// about it.
+type Entry struct {
+	// Sequence counts from 1 within the instance.
+	Sequence int64
+	// Kind is event, timer, rejection, admin or undo.
+	Kind string
+	// Ref identifies the input: an event's position, a rejected command's id,
+	// a timer's reference.
+	Ref string
+	// Name is the event's or command's type, the timer's name, the admin
+	// action.
+	Name string
+	// Effects are what the step did: send:TYPE, timer:NAME, cancel:NAME,
+	// undo:NAME, alias:KEY, complete, fail, compensate. Of an admin action
+	// they are the reason given.
+	Effects string
+	// Version is the state version of the code that ran.
+	Version int
+	// At is the engine's clock.
+	At time.Time
+}
+
+// History returns the instance's journal, whole. It returns ErrNotFound where
+// there is no such instance.
+func (e *Engine) History(ctx context.Context, saga, key string) (list []Entry, err error) {
+	i, err := e.Instance(ctx, saga, key)
+	if err != nil {
+		return nil, err
+	}
+	err = each(ctx, e.db.Reader(), func(rows *sql.Rows) error {
+		var en Entry
+		var at int64
+		err := rows.Scan(&en.Sequence, &en.Kind, &en.Ref, &en.Name, &en.Effects, &en.Version, &at)
+		en.At = instant(at)
+		list = append(list, en)
+		return err
+	}, `
+		SELECT sequence, kind, ref, name, effects, version, at
+		FROM journal
+		WHERE instance = ?
+		ORDER BY sequence`, i.ID)
+	if err != nil {
+		return nil, fmt.Errorf("saga: history: %w", err)
+	}
+	return list, nil
+}
+
+// PendingCommand is a command that is not known to be done.
+type PendingCommand struct {
+	Saga, Key string
+	// Sequence counts the commands of the instance.
+	Sequence int64
+	// ID becomes the batch ID of the append that the command causes.
+	ID   string
+	Type string
+	Data json.RawMessage
+	// Undo says that it undoes another.
+	Undo bool
+	// Parked says that it is not tried again; Reason says why.
+	Parked      bool
+	Attempts    int
+	NextAttempt time.Time
+	Reason      string
+}
+
+// Pending returns commands of the outbox that are not recorded as done, limit
+// at most, instance by instance, those of one in their order. Commands may
+// have been carried out already.
+func (e *Engine) Pending(ctx context.Context, limit int) (list []PendingCommand, err error) {
+	err = each(ctx, e.db.Reader(), func(rows *sql.Rows) error {
+		var c PendingCommand
+		var data string
+		var next int64
+		err := rows.Scan(&c.Saga, &c.Key, &c.Sequence, &c.ID, &c.Type, &data, &c.Undo, &c.Parked, &c.Attempts, &next, &c.Reason)
+		c.Data, c.NextAttempt = json.RawMessage(data), instant(next)
+		list = append(list, c)
+		return err
+	}, `
+		SELECT s.name, i.key, o.sequence, o.id, o.type, o.data, o.undo, o.parked, o.attempts, o.next_attempt, o.reason
+		FROM outbox o
+		JOIN instance i ON i.id = o.instance
+		JOIN saga s ON s.id = i.saga
+		ORDER BY o.instance, o.sequence
+		LIMIT ?`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("saga: pending commands: %w", err)
+	}
+	return list, nil
+}
+
+// PendingTimer is a timer that is set.
+type PendingTimer struct {
+	Saga, Key, Name string
+	// Due is by the engine's clock.
+	Due time.Time
+	// Held says that its instance is parked or failing.
+	Held bool
+}
+
+// Timers returns pending timers, limit at most, the next due first.
+func (e *Engine) Timers(ctx context.Context, limit int) (list []PendingTimer, err error) {
+	err = each(ctx, e.db.Reader(), func(rows *sql.Rows) error {
+		var t PendingTimer
+		var due int64
+		err := rows.Scan(&t.Saga, &t.Key, &t.Name, &due, &t.Held)
+		t.Due = time.Unix(0, due).UTC()
+		list = append(list, t)
+		return err
+	}, `
+		SELECT s.name, i.key, t.name, t.due, t.held
+		FROM timer t
+		JOIN instance i ON i.id = t.instance
+		JOIN saga s ON s.id = i.saga
+		ORDER BY t.due, s.name, i.key, t.name
+		LIMIT ?`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("saga: timers: %w", err)
+	}
+	return list, nil
+}

@@ -1,0 +1,408 @@
+package saga
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/sqlite"
+)
+
+// work is what one transaction changes. Instances and timers are read through
+// it, changed in memory and written at the end, each once however many inputs
+// changed it; the rest is written at once. Effects of a handler reach it only
+// after the handler has returned nil, so a handler that fails leaves no trace
+// and needs no savepoint. It is of no use after its transaction.
+type work struct {
+	e        *Engine
+	tx       *sqlite.Tx
+	read     func(position int64) (eventstore.Recorded, error)
+	now      int64             // the clock, not before that of the last step
+	wall     int64             // of attempts
+	through  eventstore.Anchor // how far the log was seen; zero: no further
+	position int64             // as handlers are told
+
+	instances map[int64]*instance
+	byKey     map[instanceKey]*instance // nil: there is none
+	changed   []*instance               // that differ from the file
+	timers    map[timerKey]*timer       // nil: gone
+	wiped     []*instance               // whose timers are all gone
+	commands  []*command                // that are new
+	taken     []*result                 // from the outbox; given back unless committed
+	pending   map[int64]int             // change of the number of commands, by instance
+	after     []func()                  // changes of what is in memory, for after the commit
+
+	timerCount int   // change of the number of timers
+	dueLost    bool  // the earliest timer may have gone
+	dueNew     int64 // the earliest timer set; 0 for none
+	strayed    bool  // the engine's strays were changed
+}
+
+type instanceKey struct {
+	saga  int64
+	key   string
+	stray bool
+}
+
+type timerKey struct {
+	instance int64
+	name     string
+}
+
+type timer struct {
+	due  int64
+	ref  string
+	root int64
+	hops int
+}
+
+// transact runs fn in a transaction and, once it is committed, has what is in
+// memory follow. The caller holds the gate.
+func (e *Engine) transact(ctx context.Context, fn func(*work) error) error {
+	w := &work{
+		e: e, now: max(e.clock.Now().UnixNano(), e.lastTime), wall: time.Now().UnixNano(), position: e.checkpoint.Load().Position,
+		instances: map[int64]*instance{}, byKey: map[instanceKey]*instance{}, timers: map[timerKey]*timer{}, pending: map[int64]int{},
+	}
+	w.read = func(position int64) (eventstore.Recorded, error) { return e.event(ctx, position) }
+	nextID := e.nextID
+	err := e.db.Write(ctx, func(tx *sqlite.Tx) error {
+		w.tx = tx
+		if err := fn(w); err != nil {
+			return err
+		}
+		if err := w.flush(); err != nil {
+			return err
+		}
+		return e.step("commit")
+	})
+	if err == nil {
+		if err = e.step("committed"); err != nil {
+			err = &sqlite.CommitError{Err: err}
+		}
+	}
+	if err != nil {
+		e.nextID = nextID
+		if _, unsure := errors.AsType[*sqlite.CommitError](err); unsure || w.strayed {
+			e.unsure = true
+		}
+		e.outbox.giveBack(w.taken)
+		return fmt.Errorf("saga: %w", err)
+	}
+	w.committed()
+	return nil
+}
+
+// event reads an event of the log.
+func (e *Engine) event(ctx context.Context, position int64) (eventstore.Recorded, error) {
+	page, err := e.log.ReadLog(ctx, position-1, 1, eventstore.Filter{})
+	if err != nil {
+		return eventstore.Recorded{}, fmt.Errorf("read log: %w", err)
+	}
+	if len(page.Events) == 0 || page.Events[0].Position != position {
+		return eventstore.Recorded{}, &eventstore.CorruptError{Where: fmt.Sprintf("position %d", position), Reason: "the event is not in the log"}
+	}
+	return page.Events[0], nil
+}
+
+// flush writes what was changed in memory, and how far the log was seen.
+func (w *work) flush() error {
+	for _, i := range w.changed {
+		i.updated = w.now
+		if err := w.save(i); err != nil {
+			return err
+		}
+	}
+	for _, i := range w.wiped {
+		result, err := w.tx.Exec(`
+			DELETE FROM timer
+			WHERE instance = ?`, i.id)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		w.timerCount -= int(n)
+		w.dueLost = w.dueLost || n > 0
+	}
+	for k, t := range w.timers {
+		if err := w.saveTimer(k, t); err != nil {
+			return err
+		}
+	}
+	for _, i := range w.changed {
+		if i.blocking() == i.blocked {
+			continue
+		}
+		w.dueLost = true
+		if _, err := w.tx.Exec(`
+			UPDATE timer
+			SET held = ?
+			WHERE instance = ?`, i.blocking(), i.id); err != nil {
+			return err
+		}
+	}
+	return w.saveCheckpoint()
+}
+
+func (w *work) saveTimer(k timerKey, t *timer) error {
+	if w.instances[k.instance].wiped {
+		return nil
+	}
+	if t == nil {
+		result, err := w.tx.Exec(`
+			DELETE FROM timer
+			WHERE instance = ? AND name = ?`, k.instance, k.name)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		w.timerCount -= int(n)
+		w.dueLost = w.dueLost || n > 0
+		return nil
+	}
+	if w.dueNew == 0 || t.due < w.dueNew {
+		w.dueNew = t.due
+	}
+	result, err := w.tx.Exec(`
+		UPDATE timer
+		SET due = ?, ref = ?, root = ?, hops = ?, held = 0
+		WHERE instance = ? AND name = ?`, t.due, t.ref, t.root, t.hops, k.instance, k.name)
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		w.dueLost = true
+		return nil
+	}
+	w.timerCount++
+	_, err = w.tx.Exec(`
+		INSERT INTO timer (instance, name, due, ref, root, hops, held)
+		VALUES (?, ?, ?, ?, ?, ?, 0)`, k.instance, k.name, t.due, t.ref, t.root, t.hops)
+	return err
+}
+
+// saveCheckpoint moves the checkpoints of the sagas that are behind, by
+// compare-and-swap, and keeps the clock.
+func (w *work) saveCheckpoint() error {
+	e := w.e
+	if w.through == (eventstore.Anchor{}) { // nothing was read; what was passed over is saved along
+		w.through = *e.checkpoint.Load()
+	}
+	behind := map[int64]int64{}
+	for _, b := range e.bindings {
+		if b.saved.Position < w.through.Position {
+			behind[b.saved.Position]++
+		}
+	}
+	for position, n := range behind {
+		result, err := w.tx.Exec(`
+			UPDATE saga
+			SET epoch = ?, position = ?, hash = ?
+			WHERE active = 1 AND position = ?`, w.through.Epoch, w.through.Position, w.through.Hash[:], position)
+		if err != nil {
+			return err
+		}
+		if err := moved(result, n, "checkpoint"); err != nil {
+			return err
+		}
+	}
+	if w.now == e.lastTime {
+		return nil
+	}
+	_, err := w.tx.Exec(`
+		UPDATE engine
+		SET last_time = ?
+		WHERE id = 1`, w.now)
+	return err
+}
+
+// committed has what is in memory follow the transaction.
+func (w *work) committed() {
+	e := w.e
+	e.see(w.through)
+	for _, b := range e.bindings {
+		if b.saved.Position < w.through.Position {
+			b.saved = w.through
+		}
+	}
+	e.lastTime = w.now
+	e.mu.Lock()
+	for _, i := range w.changed {
+		e.count(i)
+	}
+	e.timers += w.timerCount
+	wake := w.dueLost
+	switch {
+	case w.dueLost:
+		e.dueKnown = false
+	case w.dueNew != 0 && e.dueKnown && (e.nextDue == 0 || w.dueNew < e.nextDue):
+		e.nextDue = w.dueNew
+		wake = true
+	}
+	e.mu.Unlock()
+	for _, fn := range w.after {
+		fn()
+	}
+	if wake || w.dueNew != 0 {
+		signal(e.timerWake)
+	}
+	e.outbox.follow(w)
+}
+
+// signal leaves a token for whoever waits.
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// touch says that the instance differs from the file.
+func (w *work) touch(i *instance) {
+	if !i.dirty {
+		i.dirty = true
+		w.changed = append(w.changed, i)
+	}
+}
+
+// find returns the instance with the key, nil where there is none.
+func (w *work) find(b *binding, key string) (*instance, error) {
+	k := instanceKey{saga: b.id, key: key}
+	if i, ok := w.byKey[k]; ok {
+		return i, nil
+	}
+	i, err := w.scan(w.tx.QueryRow(`
+		SELECT `+instanceColumns+`
+		FROM instance
+		WHERE saga = ? AND key = ? AND stray = 0`, b.id, key))
+	if err != nil {
+		return nil, err
+	}
+	if i == nil && w.e.aliases[b.id] {
+		var id int64
+		err := w.tx.QueryRow(`
+			SELECT instance
+			FROM alias
+			WHERE saga = ? AND key = ?`, b.id, key).Scan(&id)
+		if err == nil {
+			i, err = w.load(id)
+		}
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, err
+		}
+	}
+	w.byKey[k] = i
+	return i, nil
+}
+
+// findStray returns the row of a stream with unreadable events.
+func (w *work) findStray(b *binding, stream string) (*instance, error) {
+	return w.scan(w.tx.QueryRow(`
+		SELECT `+instanceColumns+`
+		FROM instance
+		WHERE saga = ? AND key = ? AND stray = 1`, b.id, stream))
+}
+
+// load returns the instance with the id.
+func (w *work) load(id int64) (*instance, error) {
+	if i, ok := w.instances[id]; ok {
+		return i, nil
+	}
+	i, err := w.scan(w.tx.QueryRow(`
+		SELECT `+instanceColumns+`
+		FROM instance
+		WHERE id = ?`, id))
+	if err == nil && i == nil {
+		err = fmt.Errorf("%w: row %d", ErrNotFound, id)
+	}
+	return i, err
+}
+
+// scan returns the row's instance, nil without a row. One that was loaded
+// before is returned as it is.
+func (w *work) scan(row *sql.Row) (*instance, error) {
+	i, err := scanInstance(row)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if known, ok := w.instances[i.id]; ok {
+		return known, nil
+	}
+	i.b = w.e.byID[i.saga]
+	w.instances[i.id] = i
+	if !i.stray {
+		w.byKey[instanceKey{saga: i.saga, key: i.key}] = i
+	}
+	return i, nil
+}
+
+// create makes a new instance.
+func (w *work) create(b *binding, key string, stray bool, correlation string) *instance {
+	w.e.nextID++
+	i := &instance{
+		id: w.e.nextID, saga: b.id, b: b, key: key, stray: stray,
+		status: Running, state: "{}", stateVersion: b.version, correlation: correlation, created: w.now,
+	}
+	w.instances[i.id] = i
+	if !stray {
+		w.byKey[instanceKey{saga: b.id, key: key}] = i
+	}
+	w.touch(i)
+	return i
+}
+
+// timer returns the instance's timer of that name, nil where there is none.
+func (w *work) timer(i *instance, name string) (*timer, error) {
+	if i.wiped {
+		return nil, nil
+	}
+	if t, ok := w.timers[timerKey{i.id, name}]; ok {
+		return t, nil
+	}
+	t := &timer{}
+	err := w.tx.QueryRow(`
+		SELECT due, ref, root, hops
+		FROM timer
+		WHERE instance = ? AND name = ?`, i.id, name).Scan(&t.due, &t.ref, &t.root, &t.hops)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return t, err
+}
+
+// wipe drops the instance's timers.
+func (w *work) wipe(i *instance) {
+	if !i.wiped {
+		i.wiped = true
+		w.wiped = append(w.wiped, i)
+	}
+}
+
+// note writes a line of the instance's journal.
+func (w *work) note(i *instance, kind, ref, name, effects string) error {
+	i.journal++
+	w.touch(i)
+	version := 0
+	if i.b != nil {
+		version = i.b.version
+	}
+	_, err := w.tx.Exec(`
+		INSERT INTO journal (instance, sequence, kind, ref, name, effects, version, at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, i.id, i.journal, kind, ref, name, effects, version, w.now)
+	return err
+}
