@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"sync"
@@ -235,7 +236,7 @@ func deliver(t failer, p *Projection, l *tape, limit int) error {
 
 func openTest(t *testing.T, dir string, l *tape, d *Definition) *Projection {
 	t.Helper()
-	p, err := Open(t.Context(), dir, l, d, nil)
+	p, err := Open(t.Context(), dir, l, d, &Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
 	return p

@@ -61,6 +61,8 @@ func TestAReadSeesOneStateAlsoWhileFilesAreExchanged(t *testing.T) {
 		})
 	}()
 	<-reading
+	late, _, err := p.pin() // a read that has not begun its transaction
+	require.NoError(t, err)
 	for range 3 { // the third would remove the file that is being read
 		someMoves(l, 50)
 		require.NoError(t, deliver(t, p, l, 1000))
@@ -68,6 +70,12 @@ func TestAReadSeesOneStateAlsoWhileFilesAreExchanged(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, l.head(), requireFold(t, p, l))
+	require.NoError(t, read(t.Context(), late.db, &Reader{}, func(r *Reader) error {
+		got, err := tables(r)
+		require.Equal(t, fold(l.events, old), got)
+		return err
+	}))
+	p.unpin(late)
 	close(goOn)
 	require.NoError(t, <-done)
 	require.NoError(t, p.Close())
