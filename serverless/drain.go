@@ -1,0 +1,210 @@
+package serverless
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/leat-go/leat/bus"
+)
+
+// Budget bounds a Drain.
+type Budget struct {
+	// Time is how long, in wall time, it works at most. Defaults to no bound
+	// but the context's.
+	Time time.Duration
+	// Until is how far the virtual clock is moved at most: what is due later
+	// stays. Defaults to no bound. It has no meaning for other clocks.
+	Until time.Time
+}
+
+// Report says what a Drain did.
+type Report struct {
+	// Head is the last position of the log.
+	Head int64
+	// Appended is how many positions the log has grown by.
+	Appended int64
+	// Progress holds the Drain's own figures.
+	Progress
+	// Elapsed is how long it took, in wall time.
+	Elapsed time.Duration
+}
+
+// errBudget is the cause of a context that the budget ended.
+var errBudget = errors.New("the budget is spent")
+
+// Drain works until everything is done, and returns what it did. Done means:
+// every consumer has scanned the log to its head, no command of a saga is in
+// flight or ready, no timer is due, and the head has not moved meanwhile. With
+// a *clock.Virtual, time is then moved to the next timer or outside input, and
+// so on until nothing is left to come (see Budget.Until).
+//
+// It returns nil when all is done; ErrMoreWork when the budget or ctx ended
+// it, or something backs off after a failure (in virtual time that is waited
+// for, in wall time, and holds the clock); ErrBlocked when a consumer is
+// blocked; any other error when it failed. See ExitCode. Killed or ended
+// anywhere, it can be repeated. The host stays open; one Drain or Run at a
+// time.
+func (h *Host) Drain(ctx context.Context, b Budget) (_ Report, err error) {
+	began, before := time.Now(), h.Progress()
+	if b.Time > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, b.Time, errBudget)
+		defer cancel()
+	}
+	s, ctx, err := h.begin(ctx)
+	if err != nil {
+		if context.Cause(ctx) == errBudget {
+			err = moreWork(ctx, err)
+		}
+		return Report{}, err
+	}
+	defer h.over(s)
+	start, err := h.store.Head(ctx)
+	if err == nil {
+		if h.virtual != nil {
+			err = s.drainVirtual(ctx, b.Until)
+		} else {
+			err = s.drainNow(ctx)
+		}
+	}
+	if err != nil && ctx.Err() != nil && !errors.Is(err, ErrBlocked) {
+		err = moreWork(ctx, err)
+	}
+	if ended := s.end(); ended != nil {
+		err = errors.Join(ended, err)
+	}
+	report := Report{Progress: h.Progress().since(before), Elapsed: time.Since(began)}
+	head, headErr := h.store.Head(context.WithoutCancel(ctx))
+	report.Head, report.Appended = head, head-start
+	return report, errors.Join(err, headErr)
+}
+
+// moreWork explains an error that came after the end of ctx.
+func moreWork(ctx context.Context, err error) error {
+	if errors.Is(err, ErrMoreWork) {
+		return err
+	}
+	cause := context.Cause(ctx)
+	switch cause {
+	case errBudget:
+		return &MoreWorkError{Reason: errBudget.Error()}
+	case ErrClosed:
+		return errors.Join(&MoreWorkError{Reason: "the host was closed"}, ErrClosed)
+	}
+	return &MoreWorkError{Reason: "it was interrupted", Err: cause}
+}
+
+func (p Progress) since(before Progress) Progress {
+	p.Delivered -= before.Delivered
+	p.Commands -= before.Commands
+	p.Rejected -= before.Rejected
+	p.Timers -= before.Timers
+	p.Instants -= before.Instants
+	return p
+}
+
+// drainNow drains by a clock that moves by itself.
+func (s *session) drainNow(ctx context.Context) error {
+	for {
+		if err := s.settle(ctx); err != nil {
+			return err
+		}
+		next, fail, err := s.failing(ctx)
+		if err != nil {
+			return err
+		}
+		if fail != nil {
+			return &MoreWorkError{Reason: fmt.Sprintf("something backs off, until %s", next.Format(time.RFC3339)), Err: fail}
+		}
+		fired, err := s.fireDue(ctx)
+		if err != nil {
+			return err
+		}
+		if fired == 0 {
+			return s.noteNext(ctx)
+		}
+	}
+}
+
+// settle waits until every consumer has scanned to the head, no command is in
+// flight or ready, and the head has not moved meanwhile. What is blocked or
+// backing off is left out: see failing.
+func (s *session) settle(ctx context.Context) error {
+	for {
+		head, err := s.host.store.Head(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.router.Settle(ctx, head); err != nil {
+			return s.ending(ctx, err)
+		}
+		if s.host.engine != nil {
+			if err := s.host.engine.Settle(ctx); err != nil {
+				return s.ending(ctx, err)
+			}
+		}
+		again, err := s.host.store.Head(ctx)
+		if err != nil {
+			return err
+		}
+		if again == head {
+			return nil
+		}
+	}
+}
+
+// ending explains the error of a wait: by the router's, where it ended.
+func (s *session) ending(ctx context.Context, err error) error {
+	if ctx.Err() == nil && errors.Is(err, bus.ErrStopped) {
+		<-s.ended
+		if s.err != nil {
+			return s.err
+		}
+	}
+	return err
+}
+
+// failing looks for what settle leaves out. It returns a BlockedError where a
+// consumer is blocked; else the failure of one that backs off, and when the
+// first of them is tried again.
+func (s *session) failing(ctx context.Context) (next time.Time, fail error, err error) {
+	var blocked []Consumer
+	note := func(at time.Time, err error) {
+		if fail == nil || at.Before(next) {
+			next, fail = at, err
+		}
+	}
+	for _, st := range s.router.Status() {
+		switch st.State {
+		case bus.StateBlocked:
+			blocked = append(blocked, consumerOf(st))
+		case bus.StateBackingOff:
+			note(st.NextAttempt, fmt.Errorf("%s: %w", st.Name, st.Err))
+		}
+	}
+	if len(blocked) > 0 {
+		return time.Time{}, nil, &BlockedError{Consumers: blocked}
+	}
+	if s.host.engine != nil {
+		at, cause, err := s.sagasFailing(ctx)
+		if err != nil {
+			return time.Time{}, nil, err
+		}
+		if cause != nil {
+			note(at, cause)
+		}
+	}
+	return next, fail, nil
+}
+
+// noteNext keeps when something is due next, for the report.
+func (s *session) noteNext(ctx context.Context) error {
+	at, ok, err := s.nextTimer(ctx)
+	if err != nil {
+		return err
+	}
+	s.host.figures.setNext(at, ok)
+	return nil
+}

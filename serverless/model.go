@@ -1,0 +1,97 @@
+package serverless
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/leat-go/leat/projection"
+)
+
+// Model is a registered projection: what functions read it through. Its
+// methods return ErrNotOpen before the host is open and after it was closed.
+// It is safe for concurrent use.
+type Model struct {
+	host *Host
+	def  *projection.Definition
+	open atomic.Pointer[projection.Projection]
+}
+
+// Name returns the projection's name.
+func (m *Model) Name() string { return m.def.Name() }
+
+func (m *Model) get() (*projection.Projection, error) {
+	if p := m.open.Load(); p != nil {
+		return p, nil
+	}
+	return nil, ErrNotOpen
+}
+
+// Read calls fn with one consistent state of the model that includes every
+// event at or below min, and at or below the MinPosition of ctx: inside a
+// function, the request's, or what caused the command. It waits for that, as
+// long as ctx allows and the host is open; the model moves only while the host
+// runs or drains.
+func (m *Model) Read(ctx context.Context, min int64, fn func(*projection.Reader) error) error {
+	p, err := m.get()
+	if err != nil {
+		return err
+	}
+	if err := m.wait(ctx, p, max(min, MinPosition(ctx))); err != nil {
+		return err
+	}
+	return p.Read(ctx, 0, fn)
+}
+
+// WaitFor returns once the model includes every event at or below the position.
+func (m *Model) WaitFor(ctx context.Context, position int64) error {
+	p, err := m.get()
+	if err != nil {
+		return err
+	}
+	return m.wait(ctx, p, position)
+}
+
+func (m *Model) wait(ctx context.Context, p *projection.Projection, position int64) error {
+	if p.Position() >= position {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	waited := make(chan struct{})
+	defer close(waited)
+	go func() { // so that a host that closes waits for nobody who waits for it
+		select {
+		case <-m.host.ending:
+			cancel(ErrClosed)
+		case <-waited:
+		}
+	}()
+	err := p.WaitFor(ctx, position)
+	if err != nil && context.Cause(ctx) == ErrClosed {
+		return ErrClosed
+	}
+	return err
+}
+
+// Rebuild builds the model anew beside the live one, exchanges the two and
+// tells whether they are identical.
+func (m *Model) Rebuild(ctx context.Context, progress func(projection.Progress)) (projection.Rebuilt, error) {
+	p, err := m.get()
+	if err != nil {
+		return projection.Rebuilt{}, err
+	}
+	return p.Rebuild(ctx, progress)
+}
+
+// Status returns what the projection is doing.
+func (m *Model) Status() (projection.Status, error) {
+	p, err := m.get()
+	if err != nil {
+		return projection.Status{}, err
+	}
+	return p.Status(), nil
+}
+
+// Projection returns the open projection, for what the model does not offer:
+// parked streams and dead letters.
+func (m *Model) Projection() (*projection.Projection, error) { return m.get() }
