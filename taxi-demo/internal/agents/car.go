@@ -1,0 +1,123 @@
+package agents
+
+import (
+	"time"
+
+	"github.com/leat-go/leat/saga"
+	"github.com/leat-go/leat/taxi-demo/internal/chaos"
+	"github.com/leat-go/leat/taxi-demo/internal/meter"
+	"github.com/leat-go/leat/taxi-demo/internal/ride"
+	"github.com/leat-go/leat/taxi-demo/internal/telemetry"
+)
+
+func (r *road) started(c *saga.Context, _ ride.Started) error {
+	r.StartAt = c.Now()
+	r.drive(c)
+	return nil
+}
+
+// drive sets the next report: reportEvery from the last, or the end of the
+// trip, rounded up to the grid. All cars report at the same instants of the
+// clock, so that their reports are stored together.
+func (r *road) drive(c *saga.Context) {
+	now := c.Now()
+	next := now.Truncate(reportEvery).Add(reportEvery)
+	if end := r.end(); next.After(end) {
+		next = end
+	}
+	c.At("report", next)
+}
+
+func (r *road) end() time.Time {
+	end := r.StartAt.Add(time.Duration(r.Plan.Profile.MS) * time.Millisecond)
+	if rounded := end.Truncate(Grid); rounded.Before(end) {
+		return rounded.Add(Grid)
+	}
+	return end
+}
+
+// report sends the points driven since the last one, and ends the trip after
+// its last point.
+func (r *road) report(c *saga.Context) error {
+	fresh, last := r.driven(c.Now().Sub(r.StartAt))
+	if r.has(chaos.CarVanishes) && r.Reported {
+		return nil // the car is never heard of again
+	}
+	r.send(c, fresh, last)
+	r.Reported = true
+	if !last {
+		r.drive(c)
+		return nil
+	}
+	late := len(r.Held) > 0 && r.has(chaos.ComesLate)
+	if !late {
+		r.flush(c) // what was lost in transit is resent before the trip closes
+	}
+	c.Send(telemetry.Close{RideID: r.Plan.RideID, Last: r.Sent})
+	c.Send(ride.End{RideID: r.Plan.RideID, Tolls: r.Plan.Tolls, Tip: r.Plan.Tip})
+	if late {
+		c.After("straggle", straggle)
+	}
+	return nil
+}
+
+// driven returns the points that are complete after this much of the trip and
+// were not returned before, and whether the last point is among them or before.
+func (r *road) driven(elapsed time.Duration) (fresh []meter.Point, last bool) {
+	tick := time.Duration(r.Plan.TickMS) * time.Millisecond
+	var at time.Duration
+	for p := range r.Plan.Profile.Points(tick) {
+		at += time.Duration(p.MS) * time.Millisecond
+		if at > elapsed {
+			return fresh, false
+		}
+		if p.Seq > r.Sent {
+			fresh = append(fresh, p)
+			r.Sent = p.Seq
+		}
+	}
+	return fresh, true
+}
+
+// send reports points as the plan's chaos wants it.
+func (r *road) send(c *saga.Context, points []meter.Point, last bool) {
+	if len(points) == 0 {
+		return
+	}
+	switch {
+	case last && r.once(chaos.ComesLate):
+		r.Held = append(r.Held, points...)
+		return
+	case !last && r.once(chaos.Loses):
+		r.Held = append(r.Held, points...)
+		r.note(c, chaos.Loses)
+		return
+	case !last && r.once(chaos.Reorders):
+		// Two halves, the later one first.
+		middle := len(points) / 2
+		if middle > 0 {
+			r.record(c, points[middle:])
+			points = points[:middle]
+		}
+	case r.once(chaos.Duplicates):
+		r.record(c, points)
+	}
+	r.record(c, points)
+}
+
+func (r *road) record(c *saga.Context, points []meter.Point) {
+	c.Send(telemetry.Record{RideID: r.Plan.RideID, Points: points})
+}
+
+func (r *road) flush(c *saga.Context) {
+	if len(r.Held) == 0 {
+		return
+	}
+	r.record(c, r.Held)
+	r.Held = nil
+}
+
+func (r *road) sendLate(c *saga.Context) error {
+	r.flush(c)
+	return nil
+}

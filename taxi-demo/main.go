@@ -1,0 +1,118 @@
+// Command taxi-demo is Leat's flagship: a city of taxis, or months of real
+// trips, through aggregates, log, router, projections and sagas, with every
+// fare and every cent checked at the end.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leat-go/leat/eventstore"
+)
+
+// Exit codes.
+const (
+	exitOK          = 0
+	exitError       = 1
+	exitUsage       = 2
+	exitCheckFailed = 5
+	exitInUse       = 7
+	exitInterrupted = 130
+)
+
+// errCheckFailed: the demo ran and something that must be true is not.
+var errCheckFailed = errors.New("the check failed")
+
+// usageError is a call that cannot be understood.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func main() {
+	os.Exit(run(os.Args[1:], terminal{out: os.Stdout, err: os.Stderr}))
+}
+
+func run(args []string, t terminal) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cmd := rootCommand(t)
+	cmd.SetArgs(args)
+	cmd.SetOut(t.out)
+	cmd.SetErr(t.err)
+	err := cmd.ExecuteContext(ctx)
+	code := exitCode(ctx, err)
+	if err != nil && code != exitInterrupted && !errors.Is(err, errCheckFailed) {
+		fmt.Fprintf(t.err, "taxi-demo: %s\n", printable(err.Error()))
+	}
+	if code == exitUsage {
+		fmt.Fprintln(t.err, "Run 'taxi-demo --help' for the commands and flags.")
+	}
+	return code
+}
+
+func exitCode(ctx context.Context, err error) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, errCheckFailed):
+		return exitCheckFailed
+	case errors.Is(err, eventstore.ErrInUse):
+		return exitInUse
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return exitInterrupted
+	}
+	return exitError
+}
+
+func rootCommand(t terminal) *cobra.Command {
+	var store string
+	city := cityFlags{}
+	root := &cobra.Command{
+		Use:   "taxi-demo",
+		Short: "A city of taxis on Leat: every event, every saga, every cent",
+		Long: `A city of taxis on Leat: every event, every saga, every cent.
+
+Without a command it runs the generated city at 60x until Ctrl+C; run again to
+resume, --fresh to start over. Data goes to stdout, the rest to stderr.
+
+Exit: 0 ok, 1 error, 2 usage, 5 a check failed, 7 the store is in use,
+130 interrupted.`,
+		Args:          noArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runLive(cmd.Context(), t, store, city)
+		},
+	}
+	root.PersistentFlags().StringVar(&store, "store", "./taxi-data", "the store's directory")
+	city.register(root)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		runCommand(t, &store),
+		importCommand(t, &store),
+		checkCommand(t, &store),
+		projectionsCommand(t, &store),
+		eventsCommand(t, &store),
+	)
+	root.CompletionOptions.DisableDefaultCmd = true
+	return root
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+	}
+	return nil
+}

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leat-go/leat/eventstore/sqlite"
+	"github.com/leat-go/leat/projection"
+	"github.com/leat-go/leat/taxi-demo/internal/views"
+)
+
+func projectionsCommand(t terminal, store *string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "projections",
+		Short: "List, look at and rebuild the read models",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+			}
+			return cmd.Help()
+		},
+	}
+	cmd.AddCommand(listProjections(t), statusProjections(t, store), rebuildProjections(t, store))
+	return cmd
+}
+
+// projectionLine is one read model in a listing.
+type projectionLine struct {
+	Name     string `json:"name"`
+	Version  int    `json:"version"`
+	Position int64  `json:"position,omitempty"`
+	Head     int64  `json:"head,omitempty"`
+	State    string `json:"state,omitempty"`
+}
+
+func listProjections(t terminal) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the read models of the program",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			lines := []projectionLine{}
+			for _, def := range views.All() {
+				lines = append(lines, projectionLine{Name: def.Name(), Version: def.Version()})
+			}
+			if asJSON {
+				return t.json(lines)
+			}
+			for _, l := range lines {
+				fmt.Fprintf(t.out, "%-12s version %d\n", l.Name, l.Version)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON array")
+	return cmd
+}
+
+func statusProjections(t terminal, store *string) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Say how far each read model is, also beside a running demo",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			lines, err := projectionStatus(cmd.Context(), *store)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return t.json(lines)
+			}
+			for _, l := range lines {
+				fmt.Fprintf(t.out, "%-12s version %d, position %d of %d, %s\n", l.Name, l.Version, l.Position, l.Head, l.State)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON array")
+	return cmd
+}
+
+func projectionStatus(ctx context.Context, dir string) (_ []projectionLine, err error) {
+	if err := mustExist(dir); err != nil {
+		return nil, err
+	}
+	log, err := sqlite.OpenReadOnly(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	head, err := log.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lines := []projectionLine{}
+	for _, def := range views.All() {
+		l, err := viewLine(ctx, dir, def, head)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", def.Name(), err)
+		}
+		lines = append(lines, l)
+	}
+	return lines, nil
+}
+
+func viewLine(ctx context.Context, dir string, def *projection.Definition, head int64) (_ projectionLine, err error) {
+	l := projectionLine{Name: def.Name(), Version: def.Version(), Head: head}
+	v, err := projection.OpenReader(ctx, dir, def)
+	if errors.Is(err, projection.ErrNoView) {
+		l.State = "not built"
+		return l, nil
+	}
+	if err != nil {
+		return l, err
+	}
+	defer func() { err = errors.Join(err, v.Close()) }()
+	err = v.Read(ctx, func(r *projection.Reader) error {
+		l.Version = r.Version()
+		l.Position, err = r.Position()
+		return err
+	})
+	// An idle model saves lazily how far it has seen, so its file may lag
+	// behind a log with nothing for it.
+	l.State = "caught up"
+	if l.Position < head {
+		l.State = fmt.Sprintf("%d positions to look through", head-l.Position)
+	}
+	return l, err
+}
+
+// rebuiltLine is the outcome of one rebuild.
+type rebuiltLine struct {
+	Name       string  `json:"name"`
+	Events     int64   `json:"events"`
+	Position   int64   `json:"position"`
+	Seconds    float64 `json:"seconds"`
+	Identical  bool    `json:"identical"`
+	Difference string  `json:"difference,omitempty"`
+}
+
+func rebuildProjections(t terminal, store *string) *cobra.Command {
+	var asJSON, all bool
+	cmd := &cobra.Command{
+		Use:   "rebuild NAME… | --all",
+		Short: "Build read models anew beside the live ones and say whether they are identical",
+		RunE: func(cmd *cobra.Command, names []string) error {
+			names, err := chosen(names, all)
+			if err != nil {
+				return err
+			}
+			return withStore(cmd.Context(), t, *store, func(ctx context.Context, a *app) error {
+				return a.rebuild(ctx, t, names, asJSON)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON array")
+	cmd.Flags().BoolVar(&all, "all", false, "rebuild every read model")
+	return cmd
+}
+
+// chosen checks the names of read models, all of them where all is set.
+func chosen(names []string, all bool) ([]string, error) {
+	known := map[string]bool{}
+	var every []string
+	for _, def := range views.All() {
+		known[def.Name()] = true
+		every = append(every, def.Name())
+	}
+	switch {
+	case all && len(names) > 0:
+		return nil, usagef("projections rebuild: give names or --all, not both")
+	case all:
+		return every, nil
+	case len(names) == 0:
+		return nil, usagef("projections rebuild: name a projection, or give --all")
+	}
+	for _, name := range names {
+		if !known[name] {
+			return nil, usagef("unknown projection %q; there are %v", name, every)
+		}
+	}
+	return names, nil
+}
+
+func (a *app) rebuild(ctx context.Context, t terminal, names []string, asJSON bool) error {
+	lines := []rebuiltLine{}
+	same := true
+	for _, name := range names {
+		var said time.Time
+		res, err := a.models[name].Rebuild(ctx, func(p projection.Progress) {
+			if time.Since(said) < t.interval() {
+				return
+			}
+			said = time.Now()
+			t.status(fmt.Sprintf("%-12s %s %d/%d · %.0f/s · %s left", name, bar(p.Done, p.Total), p.Done, p.Total, p.Rate, p.ETA.Round(time.Second)))
+		})
+		t.clear()
+		if err != nil {
+			return fmt.Errorf("rebuild %s: %w", name, err)
+		}
+		same = same && res.Identical
+		l := rebuiltLine{
+			Name: name, Events: res.Events, Position: res.Position, Seconds: res.Seconds,
+			Identical: res.Identical, Difference: res.Difference,
+		}
+		lines = append(lines, l)
+		if !asJSON {
+			verdict := "identical"
+			if !l.Identical {
+				verdict = "DIFFERENT: " + printable(l.Difference)
+			}
+			fmt.Fprintf(t.out, "%-12s %d events to position %d in %.2f s, %s\n", name, l.Events, l.Position, l.Seconds, verdict)
+		}
+	}
+	if asJSON {
+		if err := t.json(lines); err != nil {
+			return err
+		}
+	}
+	if !same {
+		return errCheckFailed
+	}
+	return nil
+}

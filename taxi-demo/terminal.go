@@ -1,0 +1,99 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/term"
+)
+
+// terminal is where the demo speaks: data to out, the rest to err.
+type terminal struct {
+	out, err io.Writer
+}
+
+// live tells whether err is a terminal that a line can be drawn over on.
+func (t terminal) live() bool {
+	f, ok := t.err.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// Intervals of a progress line: drawn over on a terminal, added elsewhere.
+const (
+	drawEvery = 200 * time.Millisecond
+	sayEvery  = 5 * time.Second
+)
+
+func (t terminal) interval() time.Duration {
+	if t.live() {
+		return drawEvery
+	}
+	return sayEvery
+}
+
+// status shows a line of progress.
+func (t terminal) status(line string) {
+	if t.live() {
+		fmt.Fprintf(t.err, "\r\x1b[K%s", printable(line))
+		return
+	}
+	fmt.Fprintln(t.err, printable(line))
+}
+
+// clear removes the line that status drew.
+func (t terminal) clear() {
+	if t.live() {
+		fmt.Fprint(t.err, "\r\x1b[K")
+	}
+}
+
+// json writes one object to out.
+func (t terminal) json(v any) error {
+	enc := json.NewEncoder(t.out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// bar draws how much of a whole is done.
+func bar(done, total int64) string {
+	const width = 30
+	if total <= 0 {
+		return strings.Repeat(" ", width)
+	}
+	full := int(min(done, total) * width / total)
+	return strings.Repeat("█", full) + strings.Repeat("░", width-full)
+}
+
+// printable returns s with control characters escaped, so that data cannot
+// drive the terminal.
+func printable(s string) string {
+	if !strings.ContainsFunc(s, isControl) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if isControl(r) {
+			fmt.Fprintf(&b, "\\x%02x", r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func isControl(r rune) bool { return r != '\n' && r != '\t' && unicode.IsControl(r) }
+
+// dollars writes cents as dollars.
+func dollars(cents int64) string {
+	sign := ""
+	if cents < 0 {
+		sign, cents = "-", -cents
+	}
+	return fmt.Sprintf("%s$%d.%02d", sign, cents/100, cents%100)
+}
