@@ -204,6 +204,7 @@ func Open(ctx context.Context, dir string, log eventstore.LogReader, clk clock.C
 		closing:   make(chan struct{}),
 		step:      func(string) error { return nil },
 	}
+	e.sweep = sweepEvery // look once after opening
 	e.outbox = newOutbox(e)
 	defer func() {
 		if err != nil {

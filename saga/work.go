@@ -70,6 +70,11 @@ func (e *Engine) transact(ctx context.Context, fn func(*work) error) error {
 	nextID := e.nextID
 	err := e.db.Write(ctx, func(tx *sqlite.Tx) error {
 		w.tx = tx
+		if e.sweep >= sweepEvery {
+			if err := w.sweep(); err != nil {
+				return err
+			}
+		}
 		if err := fn(w); err != nil {
 			return err
 		}

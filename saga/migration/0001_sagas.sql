@@ -48,6 +48,7 @@ CREATE TABLE instance (
 	UNIQUE (saga, key, stray)
 ) STRICT;
 CREATE INDEX instance_failing ON instance (next_attempt) WHERE next_attempt > 0;
+CREATE INDEX instance_finished ON instance (saga, completed) WHERE completed > 0 AND swept = 0;
 CREATE INDEX instance_parked ON instance (saga, id) WHERE status = 'parked';
 
 -- Further keys of instances.

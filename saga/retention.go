@@ -1,0 +1,63 @@
+package saga
+
+import "time"
+
+// Retention is looked at with the first transaction, and then once for every
+// sweepEvery instances that finish; it clears sweepPage of each saga at once.
+const (
+	sweepEvery = 1000
+	sweepPage  = 2000
+)
+
+// sweep clears what was kept of instances that finished long enough ago. Their
+// rows stay: they are the tombstones of their keys.
+func (w *work) sweep() error {
+	w.e.sweep = 0
+	for _, b := range w.e.bindings {
+		if b.retention == 0 {
+			continue
+		}
+		before := time.Unix(0, w.now).Add(-b.retention).UnixNano()
+		ids, err := w.finishedBefore(b.id, before)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if _, err := w.tx.Exec(`
+				DELETE FROM journal
+				WHERE instance = ?`, id); err != nil {
+				return err
+			}
+			if _, err := w.tx.Exec(`
+				UPDATE instance
+				SET state = '{}', reason = '', swept = 1
+				WHERE id = ?`, id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// finishedBefore returns instances that have no command left.
+func (w *work) finishedBefore(saga, before int64) (ids []int64, err error) {
+	rows, err := w.tx.Query(`
+		SELECT id
+		FROM instance
+		WHERE saga = ? AND completed > 0 AND completed < ? AND swept = 0
+			AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.instance = instance.id)
+		ORDER BY completed
+		LIMIT ?`, saga, before, sweepPage)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}
