@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+
+	"github.com/leat-go/leat/bus"
 )
 
 // Retry has a parked instance, or one that backs off, go on: the command or
@@ -105,6 +107,72 @@ func (e *Engine) Complete(ctx context.Context, saga, key, reason string) error {
 		}
 		return w.finish(i, Completed, reason)
 	})
+}
+
+// Resolve says what became of a command, where an operator knows it: done, or
+// refused with the rejection. It must be the first of its instance that is not
+// done, and not in flight. The action is journaled with the reason. It returns
+// ErrNotFound, and ErrState where it is not that command's turn.
+func (e *Engine) Resolve(ctx context.Context, saga, key, commandID string, rejected bus.Rejection, reason string) error {
+	var r *result
+	err := e.act(ctx, saga, key, "resolve", reason, func(w *work, i *instance) error {
+		c, err := e.outbox.reserve(i.id, commandID)
+		if err != nil {
+			return err
+		}
+		r = &result{cmd: c, outcome: outcomeDone}
+		if rejected != nil {
+			r.outcome, r.code, r.reason = outcomeRejected, rejected.RejectionCode(), rejected.Error()
+		}
+		cmd, err := e.outbox.payload(ctx, c)
+		if err != nil {
+			return err
+		}
+		r.data = string(cmd.Data)
+		if err := w.result(r); err != nil {
+			return err
+		}
+		if c.parked && i.status == Parked {
+			return w.resume(i)
+		}
+		return nil
+	})
+	if r != nil {
+		e.outbox.resolved(r, err == nil)
+	}
+	return err
+}
+
+// reserve keeps the command from leaving.
+func (o *outbox) reserve(instance int64, id string) (*command, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l := o.lanes[instance]
+	switch {
+	case l == nil || len(l.commands) == 0 || l.commands[0].id != id:
+		return nil, fmt.Errorf("%w: the command %s is not the next of its instance", ErrState, id)
+	case l.busy:
+		return nil, fmt.Errorf("%w: the command %s is in flight", ErrState, id)
+	}
+	if l.queued {
+		l.queued = false
+		o.ready = without(o.ready, l)
+	}
+	l.busy = true
+	return l.commands[0], nil
+}
+
+// resolved takes over a result that did not come from a dispatch.
+func (o *outbox) resolved(r *result, committed bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if committed {
+		o.recorded(r)
+	} else if l := o.lanes[r.cmd.instance]; l != nil {
+		l.busy = false
+		o.offer(l)
+	}
+	o.check()
 }
 
 // act carries out an operator's action on an instance, or on the row of a

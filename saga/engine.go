@@ -69,6 +69,9 @@ type Options struct {
 	// Handles tells whether a command type has a handler: Open refuses to
 	// start where a pending command has none. Defaults to not looking.
 	Handles func(commandType string) bool
+	// Attempts, where it is set, is how often an input is tried before its
+	// instance is parked, whatever the definitions say (see Retries).
+	Attempts int
 	// MaxHops defaults to MaxHops.
 	MaxHops int
 	// CommandAttempts and CommandAge default to the constants of that name.
@@ -108,7 +111,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if d.Logger == nil {
 		d.Logger = slog.Default()
 	}
-	if d.Workers < 1 || d.MaxHops < 1 || d.CommandAttempts < 1 || d.CommandAge < 0 || d.MinBackoff < 0 || d.MaxBackoff < d.MinBackoff {
+	if d.Workers < 1 || d.Attempts < 0 || d.MaxHops < 1 || d.CommandAttempts < 1 || d.CommandAge < 0 || d.MinBackoff < 0 || d.MaxBackoff < d.MinBackoff {
 		return d, &eventstore.InvalidError{Field: "saga options", Reason: "a limit is negative, or MaxBackoff is below MinBackoff"}
 	}
 	return d, nil

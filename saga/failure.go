@@ -33,7 +33,11 @@ func (w *work) fail(i *instance, in *input, cause error) error {
 	w.touch(i)
 	_, hopeless := errors.AsType[*permanentError](cause)
 	reason := fmt.Sprintf("%s %s (%s): %v", in.kind, in.name, in.ref, cause)
-	if hopeless || i.attempts >= i.b.attempts || w.wall-i.failedAt >= int64(i.b.age) {
+	attempts := i.b.attempts
+	if w.e.opts.Attempts != 0 {
+		attempts = w.e.opts.Attempts
+	}
+	if hopeless || i.attempts >= attempts || w.wall-i.failedAt >= int64(i.b.age) {
 		return w.park(i, reason)
 	}
 	i.reason = reason

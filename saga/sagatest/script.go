@@ -1,0 +1,392 @@
+package sagatest
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/leat-go/leat/bus"
+	"github.com/leat-go/leat/clock"
+	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/eventstore/memory"
+	"github.com/leat-go/leat/saga"
+)
+
+// Start is the instant at which every script begins.
+var Start = time.Date(2024, time.January, 1, 12, 0, 0, 0, time.UTC)
+
+// stream holds the events of a script.
+const stream = "script-1"
+
+// maxPending is how many commands a script can have in flight.
+const maxPending = 10_000
+
+// Script is a test of one definition. Each method does or checks one thing,
+// fails the test where it does not hold, and returns the script. It is for one
+// goroutine.
+type Script struct {
+	t      testing.TB
+	name   string
+	key    string // of Instance; empty: there must be one only
+	log    *memory.Store
+	clock  *clock.Virtual
+	engine *saga.Engine
+	last   eventstore.Event
+	sent   map[string]bool // ids of commands that Sent has seen
+}
+
+// New returns a script of the definition.
+func New(t testing.TB, def *saga.Definition) *Script {
+	t.Helper()
+	s := &Script{t: t, name: def.Name(), clock: clock.NewVirtual(Start), sent: map[string]bool{}}
+	s.log = memory.New(&memory.Options{Clock: s.clock})
+	engine, err := saga.Open(t.Context(), t.TempDir(), s.log, s.clock, []*saga.Definition{def}, &saga.Options{
+		Relaxed: true, Attempts: 1, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.engine = engine
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// When records events, each at once given to the saga.
+func (s *Script) When(events ...eventstore.Event) *Script {
+	s.t.Helper()
+	for _, e := range events {
+		data, err := eventstore.Encode(e)
+		if err != nil {
+			s.t.Fatalf("when %T: %v", e, err)
+		}
+		s.last = e
+		if _, err := s.log.Append(s.t.Context(), eventstore.Batch{
+			Writes: []eventstore.Write{{Stream: stream, Events: []eventstore.EventData{data}}},
+		}); err != nil {
+			s.t.Fatalf("when %s: %v", data.Type, err)
+		}
+		s.apply()
+	}
+	return s
+}
+
+// Duplicate records the last event of When once more, as a sender does that
+// repeats itself.
+func (s *Script) Duplicate() *Script {
+	s.t.Helper()
+	if s.last == nil {
+		s.t.Fatal("duplicate: there is no event yet")
+	}
+	return s.When(s.last)
+}
+
+// apply gives the engine what it has not seen.
+func (s *Script) apply() {
+	s.t.Helper()
+	at, err := s.engine.Checkpoint(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	page, err := s.log.ReadLog(s.t.Context(), at.Position, eventstore.MaxPage, s.engine.Filter())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.engine.Apply(s.t.Context(), bus.Page{After: at.Position, Events: page.Events, Through: page.Through}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Advance moves the clock by d, from timer to timer: each fires at the instant
+// it is due.
+func (s *Script) Advance(d time.Duration) *Script {
+	s.t.Helper()
+	until := s.clock.Now().Add(d)
+	for {
+		due, ok, err := s.engine.NextDue(s.t.Context())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if !ok || due.After(until) {
+			break
+		}
+		s.clock.Advance(due)
+		if _, err := s.engine.FireDue(s.t.Context()); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	s.clock.Advance(until)
+	return s
+}
+
+// Instance says which instance the checks that follow are about, by its key or
+// an alias. Without it there must be exactly one.
+func (s *Script) Instance(key string) *Script {
+	s.key = key
+	return s
+}
+
+// Sent checks that exactly these commands, in this order, were sent since the
+// last Sent. Without any it checks that none was.
+func (s *Script) Sent(want ...saga.Command) *Script {
+	s.t.Helper()
+	var got []string
+	for _, c := range s.pending() {
+		if !s.sent[c.ID] {
+			s.sent[c.ID] = true
+			got = append(got, c.Type+" "+string(c.Data))
+		}
+	}
+	s.same("sent", got, commands(s.t, want))
+	return s
+}
+
+// Done has commands carried out without a refusal: the given ones, or all that
+// are in flight. Commands of an instance are carried out in their order, so
+// those before a given one are done too. Of an event that a command would
+// cause, tell with When.
+func (s *Script) Done(cmds ...saga.Command) *Script {
+	s.t.Helper()
+	if len(cmds) == 0 {
+		for _, c := range s.pending() {
+			s.resolve(c, nil)
+		}
+		return s
+	}
+	for _, cmd := range cmds {
+		s.upTo(cmd, nil)
+	}
+	return s
+}
+
+// Reject has a command refused with the code. Those of its instance before it
+// are done.
+func (s *Script) Reject(cmd saga.Command, code string) *Script {
+	s.t.Helper()
+	s.upTo(cmd, rejection(code))
+	return s
+}
+
+// rejection is a refusal.
+type rejection string
+
+func (r rejection) Error() string         { return "rejected: " + string(r) }
+func (r rejection) RejectionCode() string { return string(r) }
+
+// upTo resolves a command, after those of its instance before it.
+func (s *Script) upTo(cmd saga.Command, how bus.Rejection) {
+	s.t.Helper()
+	want := commands(s.t, []saga.Command{cmd})[0]
+	all := s.pending()
+	for n, c := range all {
+		if c.Type+" "+string(c.Data) != want {
+			continue
+		}
+		for _, before := range all[:n] {
+			if before.Saga == c.Saga && before.Key == c.Key {
+				s.resolve(before, nil)
+			}
+		}
+		s.resolve(c, how)
+		return
+	}
+	var flying []string
+	for _, c := range all {
+		flying = append(flying, c.Type+" "+string(c.Data))
+	}
+	s.t.Fatalf("%s is not in flight; in flight are:%s", want, list(flying))
+}
+
+func (s *Script) resolve(c saga.PendingCommand, how bus.Rejection) {
+	s.t.Helper()
+	if err := s.engine.Resolve(s.t.Context(), c.Saga, c.Key, c.ID, how, "script"); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Script) pending() []saga.PendingCommand {
+	s.t.Helper()
+	list, err := s.engine.Pending(s.t.Context(), maxPending)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return list
+}
+
+// TimerSet checks that the timer is set and due d from now.
+func (s *Script) TimerSet(name string, d time.Duration) *Script {
+	s.t.Helper()
+	i := s.instance()
+	var others []string
+	for _, t := range s.timers() {
+		if t.Key != i.Key {
+			continue
+		}
+		if t.Name == name {
+			if got := t.Due.Sub(s.clock.Now()); got != d {
+				s.t.Errorf("timer %q: due in %v, want %v", name, got, d)
+			}
+			return s
+		}
+		others = append(others, fmt.Sprintf("%s in %v", t.Name, t.Due.Sub(s.clock.Now())))
+	}
+	s.t.Errorf("timer %q is not set; set are:%s", name, list(others))
+	return s
+}
+
+// TimerNotSet checks that the timer is not set.
+func (s *Script) TimerNotSet(name string) *Script {
+	s.t.Helper()
+	i := s.instance()
+	for _, t := range s.timers() {
+		if t.Key == i.Key && t.Name == name {
+			s.t.Errorf("timer %q is set, due in %v", name, t.Due.Sub(s.clock.Now()))
+		}
+	}
+	return s
+}
+
+func (s *Script) timers() []saga.PendingTimer {
+	s.t.Helper()
+	list, err := s.engine.Timers(s.t.Context(), maxPending)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return list
+}
+
+// Running checks that the instance waits for what comes next.
+func (s *Script) Running() *Script { s.t.Helper(); return s.status(saga.Running) }
+
+// Completed checks that the instance has completed.
+func (s *Script) Completed() *Script { s.t.Helper(); return s.status(saga.Completed) }
+
+// Compensating checks that the instance's undos are not all done.
+func (s *Script) Compensating() *Script { s.t.Helper(); return s.status(saga.Compensating) }
+
+// Compensated checks that the instance's undos are done.
+func (s *Script) Compensated() *Script { s.t.Helper(); return s.status(saga.Compensated) }
+
+// Failed checks that the instance has failed.
+func (s *Script) Failed() *Script { s.t.Helper(); return s.status(saga.Failed) }
+
+// Parked checks that the instance is parked, for a reason that contains the
+// text.
+func (s *Script) Parked(text string) *Script {
+	s.t.Helper()
+	s.status(saga.Parked)
+	if i := s.find(); !strings.Contains(i.Reason, text) {
+		s.t.Errorf("parked because of %q, want %q", i.Reason, text)
+	}
+	return s
+}
+
+func (s *Script) status(want saga.Status) *Script {
+	s.t.Helper()
+	if i := s.find(); i.Status != want {
+		s.t.Errorf("instance %q is %s, want %s%s", i.Key, i.Status, want, because(i.Reason))
+	}
+	return s
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
+
+// NotStarted checks that no instance has been started.
+func (s *Script) NotStarted() *Script {
+	s.t.Helper()
+	for _, i := range s.instances() {
+		s.t.Errorf("instance %q was started", i.Key)
+	}
+	return s
+}
+
+// State returns the state of the script's instance.
+func State[S any](s *Script) S {
+	s.t.Helper()
+	var state S
+	if err := json.Unmarshal(s.instance().State, &state); err != nil {
+		s.t.Fatalf("state: %v", err)
+	}
+	return state
+}
+
+// instance returns the instance; one that is parked fails the test.
+func (s *Script) instance() saga.Instance {
+	s.t.Helper()
+	i := s.find()
+	if i.Status == saga.Parked {
+		s.t.Fatalf("instance %q is parked: %s", i.Key, i.Reason)
+	}
+	return i
+}
+
+func (s *Script) find() saga.Instance {
+	s.t.Helper()
+	if s.key != "" {
+		i, err := s.engine.Instance(s.t.Context(), s.name, s.key)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return i
+	}
+	all := s.instances()
+	if len(all) != 1 {
+		s.t.Fatalf("there are %d instances: say which with Instance", len(all))
+	}
+	return all[0]
+}
+
+func (s *Script) instances() []saga.Instance {
+	s.t.Helper()
+	all, err := s.engine.Instances(s.t.Context(), saga.Query{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return all
+}
+
+// same compares two lists.
+func (s *Script) same(what string, got, want []string) {
+	s.t.Helper()
+	if strings.Join(got, "\n") == strings.Join(want, "\n") {
+		return
+	}
+	why := ""
+	for _, i := range s.instances() {
+		if i.Status == saga.Parked {
+			why += fmt.Sprintf("\n\tinstance %q is parked: %s", i.Key, i.Reason)
+		}
+	}
+	s.t.Errorf("%s:\ngot:%s\nwant:%s%s", what, list(got), list(want), why)
+}
+
+func commands(t testing.TB, cmds []saga.Command) []string {
+	t.Helper()
+	var lines []string
+	for _, c := range cmds {
+		data, err := json.Marshal(c)
+		if err != nil {
+			t.Fatalf("command %T: %v", c, err)
+		}
+		lines = append(lines, c.CommandType()+" "+string(data))
+	}
+	return lines
+}
+
+func list(lines []string) string {
+	if len(lines) == 0 {
+		return "\n\t(nothing)"
+	}
+	return "\n\t" + strings.Join(lines, "\n\t")
+}
