@@ -185,7 +185,7 @@ func runOnce(ctx context.Context, t terminal, dir string, f cityFlags) (err erro
 	if f.chaos > 0 {
 		// The host falls over in the middle of it, and gets up again.
 		if err := f.drain(ctx, t, dir, serverless.Budget{Until: city.At(f.rides / 2)}, func(a *app) error {
-			return a.do(ctx, fmt.Sprintf("city-%d-restarted", f.seed), trip.Note{}.CommandType(), trip.Note{RideID: "host", Kind: "host_restarted"})
+			return a.do(ctx, fmt.Sprintf("city-%d-restarted", f.seed), trip.Note{}.CommandType(), trip.Note{RideID: trip.Host, Kind: "host_restarted"})
 		}); err != nil {
 			return err
 		}

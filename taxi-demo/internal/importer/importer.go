@@ -20,6 +20,7 @@ import (
 
 	"github.com/leat-go/leat/taxi-demo/internal/agents"
 	"github.com/leat-go/leat/taxi-demo/internal/chaos"
+	"github.com/leat-go/leat/taxi-demo/internal/driver"
 	"github.com/leat-go/leat/taxi-demo/internal/functions"
 	"github.com/leat-go/leat/taxi-demo/internal/meter"
 	"github.com/leat-go/leat/taxi-demo/internal/replay"
@@ -34,6 +35,9 @@ const (
 	pace = 20
 	// inFlight is how many rows are being stored at a time.
 	inFlight = 64
+	// spares is how many taxis without a record wait beside the others where
+	// drivers decline, ignore or give back rides.
+	spares = 20
 	// digestLen is how much of a file's digest names it, in hexadecimal digits.
 	digestLen = 12
 )
@@ -42,6 +46,7 @@ const (
 type Outside interface {
 	RequestTrip(ctx context.Context, id string, c functions.RequestTrip) error
 	RecordTrip(ctx context.Context, id string, c functions.RecordTrip) error
+	GoOnline(ctx context.Context, id string, c driver.GoOnline) error
 	// Known tells whether the command with this id was carried out before.
 	Known(ctx context.Context, id string) (bool, error)
 }
@@ -58,11 +63,12 @@ type Importer struct {
 	next func() (tlc.Trip, error, bool)
 	stop func()
 
-	queue []row              // read and to be let in, in order
-	half  map[int64]tlc.Trip // halves of refund pairs whose other half is not read yet
-	begun time.Time
-	let   int // rows let in since begun
-	rows  atomic.Int64
+	queue  []row              // read and to be let in, in order
+	half   map[int64]tlc.Trip // halves of refund pairs whose other half is not read yet
+	begun  time.Time
+	spared bool // the spare taxis are online
+	let    int  // rows let in since begun
+	rows   atomic.Int64
 }
 
 // row is a trip and, where it is a refund, the charge it takes back.
@@ -138,6 +144,9 @@ func (im *Importer) whole(t tlc.Trip) []row {
 
 // Release lets in every row that is due and returns when all are stored.
 func (im *Importer) Release(ctx context.Context, until time.Time) error {
+	if err := im.bringSpares(ctx); err != nil {
+		return fmt.Errorf("bring spare taxis online: %w", err)
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(inFlight)
 	for {
@@ -159,6 +168,26 @@ func (im *Importer) Release(ctx context.Context, until time.Time) error {
 			return nil
 		})
 	}
+}
+
+// bringSpares has the spare taxis online, once.
+func (im *Importer) bringSpares(ctx context.Context) error {
+	if im.chaos.Level == 0 || im.spared {
+		return nil
+	}
+	for n := 1; n <= spares; n++ {
+		name := fmt.Sprintf("%s-spare-%02d", im.source, n)
+		id := "import-" + name
+		known, err := im.outside.Known(ctx, id)
+		if err == nil && !known {
+			err = im.outside.GoOnline(ctx, id, driver.GoOnline{DriverID: "t" + name, Zone: 1 + n*zones/spares})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	im.spared = true
+	return nil
 }
 
 func (im *Importer) letIn(ctx context.Context, r row) error {
@@ -217,6 +246,9 @@ func tick(t tlc.Trip) time.Duration {
 	}
 	return agents.Tick
 }
+
+// zones is how many zones the city has.
+const zones = 263
 
 // Zones of the two airports in the city whose trips have their own surcharges.
 const (

@@ -56,9 +56,9 @@ func (t *Trip) Record(row Recorded) (aggregate.Events, error) {
 	return aggregate.Events{row}, nil
 }
 
-// Note records a disturbance of a trip that is driven.
+// Note records a disturbance of a trip that is driven, or of the host.
 func (t *Trip) Note(c Note) (aggregate.Events, error) {
-	if !t.Planned {
+	if !t.Planned && c.RideID != Host {
 		return nil, ErrNotPlanned
 	}
 	return aggregate.Events{Disturbed(c)}, nil

@@ -52,6 +52,9 @@ type Disturbed struct {
 	Kind   string `json:"kind"`
 }
 
+// Host stands for the ride of a disturbance that befell all of them at once.
+const Host = "host"
+
 // Note records a disturbance.
 type Note struct {
 	RideID string `json:"ride_id"`
