@@ -29,10 +29,11 @@ type systemClock struct{}
 func (systemClock) Now() time.Time { return time.Now() }
 
 func (systemClock) WaitUntil(ctx context.Context, t time.Time) error {
-	return sleep(ctx, time.Until(t))
+	return sleep(ctx, time.Until(t), nil)
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// sleep returns after d, or once interrupted is closed, or ctx's error.
+func sleep(ctx context.Context, d time.Duration, interrupted <-chan struct{}) error {
 	if d <= 0 {
 		return ctx.Err()
 	}
@@ -41,6 +42,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-timer.C:
 		return nil
+	case <-interrupted:
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -48,9 +51,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // Scaled is a clock that runs at a multiple of the system's clock.
 type Scaled struct {
-	origin time.Time // of the system's clock, monotonic
-	start  time.Time
 	factor float64
+
+	mu     sync.Mutex // guards origin, start and moved
+	origin time.Time  // of the system's clock, monotonic
+	start  time.Time
+	moved  chan struct{} // closed by the next Advance
 }
 
 // NewScaled returns a clock that shows start now and runs factor times as fast
@@ -59,23 +65,44 @@ func NewScaled(start time.Time, factor float64) *Scaled {
 	if !(factor > 0) {
 		panic(fmt.Sprintf("clock: a factor of %v: a scaled clock runs forward", factor))
 	}
-	return &Scaled{origin: time.Now(), start: start, factor: factor}
+	return &Scaled{origin: time.Now(), start: start, factor: factor, moved: make(chan struct{})}
 }
 
 // Now returns the scaled instant.
 func (s *Scaled) Now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now()
+}
+
+func (s *Scaled) now() time.Time {
 	return s.start.Add(time.Duration(float64(time.Since(s.origin)) * s.factor))
+}
+
+// Advance has the clock show t and run on from there. It does nothing where t
+// is not after Now: the clock never goes back.
+func (s *Scaled) Advance(t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !t.After(s.now()) {
+		return
+	}
+	s.origin, s.start = time.Now(), t
+	close(s.moved)
+	s.moved = make(chan struct{})
 }
 
 // WaitUntil implements Clock.
 func (s *Scaled) WaitUntil(ctx context.Context, t time.Time) error {
 	for {
-		left := t.Sub(s.Now())
+		s.mu.Lock()
+		left, moved := t.Sub(s.now()), s.moved
+		s.mu.Unlock()
 		if left <= 0 {
 			return ctx.Err()
 		}
 		// Rounded up, so that the loop does not spin through the last nanosecond.
-		if err := sleep(ctx, time.Duration(float64(left)/s.factor)+1); err != nil {
+		if err := sleep(ctx, time.Duration(float64(left)/s.factor)+1, moved); err != nil {
 			return err
 		}
 	}

@@ -36,6 +36,19 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	}
 }
 
+func TestScaledCanBeAdvancedAndWakesWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := clock.NewScaled(time.Unix(0, 0), 60)
+		began, waited := time.Now(), make(chan error)
+		go func() { waited <- c.WaitUntil(context.Background(), time.Unix(7260, 0)) }()
+		synctest.Wait()
+		c.Advance(time.Unix(7200, 0))
+		c.Advance(time.Unix(3600, 0)) // never back
+		require.NoError(t, <-waited)
+		require.Equal(t, time.Second, time.Since(began).Round(time.Millisecond), "a minute at 60 times, from where it was advanced to")
+	})
+}
+
 func TestScaledRunsFaster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Date(2019, 3, 1, 0, 0, 0, 0, time.UTC)

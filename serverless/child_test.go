@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -32,7 +31,7 @@ func child(dir string) {
 	clk := clock.NewVirtual(epoch)
 	store, err := sqlite.Open(ctx, dir, &sqlite.Options{Clock: clk, Logger: quiet()})
 	fail(err)
-	b := wireBank(store, serverless.Options{Clock: clk, Logger: quiet()})
+	b := wireBank(store, serverless.Options{Clock: clk, Logger: quiet(), Ordered: os.Getenv("LEAT_ORDERED") != ""})
 	withSaving(b)
 	withPlanner(childPlans)(b)
 	go func() {
@@ -54,43 +53,63 @@ func child(dir string) {
 
 // TestAKilledDrainGoesOnToTheSameRows kills a child at many heads of the log.
 func TestAKilledDrainGoesOnToTheSameRows(t *testing.T) {
-	clk := clock.NewVirtual(epoch)
-	whole := newBank(t, t.TempDir(), serverless.Options{Clock: clk}, withSaving, withPlanner(childPlans))
-	whole.drain(t)
-	want := rows(t, whole, amounts)
-	require.Len(t, want, childPlans)
+	for _, ordered := range []bool{false, true} {
+		t.Run(fmt.Sprintf("ordered=%v", ordered), func(t *testing.T) {
+			opts := func() serverless.Options {
+				return serverless.Options{Clock: clock.NewVirtual(epoch), Ordered: ordered}
+			}
+			whole := newBank(t, t.TempDir(), opts(), withSaving, withPlanner(childPlans))
+			whole.drain(t)
+			columns := amounts
+			if ordered {
+				columns = positions
+			}
+			want := rows(t, whole, columns)
+			require.Len(t, want, childPlans)
 
-	dir, kills := t.TempDir(), 0
-	for done := false; !done; {
-		require.Less(t, kills, 100)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		cmd := exec.CommandContext(ctx, os.Args[0])
-		cmd.Env = append(os.Environ(), "LEAT_CHILD="+dir)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		require.NoError(t, err)
-		require.NoError(t, cmd.Start())
-		heads := 0
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if done = lines.Text() == "done"; done {
-				break
-			}
-			if heads++; strings.HasPrefix(lines.Text(), "head") && heads == 20+kills {
-				require.NoError(t, cmd.Process.Kill())
+			dir, kills := t.TempDir(), 0
+			for !drainInChild(t, dir, ordered, 20+kills) {
 				kills++
+				require.Less(t, kills, 100)
 			}
-		}
-		err = cmd.Wait()
-		cancel()
-		if done {
-			require.NoError(t, err)
+			require.Greater(t, kills, 3)
+			again := newBank(t, dir, opts(), withSaving)
+			report := again.drain(t)
+			require.Zero(t, report.Appended, "nothing was left")
+			require.Equal(t, want, rows(t, again, columns))
+			require.Equal(t, whole.Progress().Now.UTC(), again.Progress().Now.UTC())
+			if ordered {
+				require.Equal(t, content(t, whole), content(t, again))
+			}
+		})
+	}
+}
+
+// drainInChild drains in a child process, and kills it after so many heads. It
+// tells whether the child was done before.
+func drainInChild(t *testing.T, dir string, ordered bool, after int) (done bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), "LEAT_CHILD="+dir)
+	if ordered {
+		cmd.Env = append(cmd.Env, "LEAT_ORDERED=1")
+	}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	heads := 0
+	for lines := bufio.NewScanner(out); !done && lines.Scan(); {
+		done = lines.Text() == "done"
+		if heads++; heads == after && !done {
+			require.NoError(t, cmd.Process.Kill())
 		}
 	}
-	require.Greater(t, kills, 3)
-	clk = clock.NewVirtual(epoch)
-	again := newBank(t, dir, serverless.Options{Clock: clk}, withSaving)
-	report := again.drain(t)
-	require.Zero(t, report.Appended, "nothing was left")
-	require.Equal(t, want, rows(t, again, amounts))
-	require.Equal(t, whole.Progress().Now.UTC(), clk.Now().UTC())
+	err = cmd.Wait()
+	if done {
+		require.NoError(t, err)
+	}
+	return done
 }

@@ -88,6 +88,8 @@ func moreWork(ctx context.Context, err error) error {
 	}
 	cause := context.Cause(ctx)
 	switch cause {
+	case errRouterEnded:
+		return err // the session's end says why
 	case errBudget:
 		return &MoreWorkError{Reason: errBudget.Error()}
 	case ErrClosed:
@@ -108,15 +110,12 @@ func (p Progress) since(before Progress) Progress {
 // drainNow drains by a clock that moves by itself.
 func (s *session) drainNow(ctx context.Context) error {
 	for {
-		if err := s.settle(ctx); err != nil {
-			return err
-		}
-		next, fail, err := s.failing(ctx)
+		held, err := s.settle(ctx)
 		if err != nil {
 			return err
 		}
-		if fail != nil {
-			return &MoreWorkError{Reason: fmt.Sprintf("something backs off, until %s", next.Format(time.RFC3339)), Err: fail}
+		if held.err != nil {
+			return &MoreWorkError{Reason: fmt.Sprintf("something backs off, until %s", held.until.Format(time.RFC3339)), Err: held.err}
 		}
 		fired, err := s.fireDue(ctx)
 		if err != nil {
@@ -128,75 +127,82 @@ func (s *session) drainNow(ctx context.Context) error {
 	}
 }
 
+// holdup is the failure of something that backs off, and the wall time at which
+// the first of all that do is tried again.
+type holdup struct {
+	err   error
+	until time.Time
+}
+
+func (w *holdup) note(until time.Time, err error) {
+	if w.err == nil || until.Before(w.until) {
+		w.err, w.until = err, until
+	}
+}
+
 // settle waits until every consumer has scanned to the head, no command is in
-// flight or ready, and the head has not moved meanwhile. What is blocked or
-// backing off is left out: see failing.
-func (s *session) settle(ctx context.Context) error {
+// flight or ready, and the head has not moved meanwhile. Where something backs
+// off it waits for all else, and says so. It returns a BlockedError where a
+// consumer is blocked.
+//
+// The waits leave out what backs off, and that may have been tried again since:
+// so nothing counts as settled but what a look behind the waits finds settled.
+func (s *session) settle(ctx context.Context) (holdup, error) {
 	for {
 		head, err := s.host.store.Head(ctx)
 		if err != nil {
-			return err
+			return holdup{}, err
 		}
 		if err := s.router.Settle(ctx, head); err != nil {
-			return s.ending(ctx, err)
+			return holdup{}, err
 		}
 		if s.host.engine != nil {
 			if err := s.host.engine.Settle(ctx); err != nil {
-				return s.ending(ctx, err)
+				return holdup{}, err
 			}
+		}
+		held, settled, err := s.look(ctx, head)
+		if err != nil {
+			return holdup{}, err
 		}
 		again, err := s.host.store.Head(ctx)
 		if err != nil {
-			return err
+			return holdup{}, err
 		}
-		if again == head {
-			return nil
+		if settled && again == head {
+			return held, nil
 		}
 	}
 }
 
-// ending explains the error of a wait: by the router's, where it ended.
-func (s *session) ending(ctx context.Context, err error) error {
-	if ctx.Err() == nil && errors.Is(err, bus.ErrStopped) {
-		<-s.ended
-		if s.err != nil {
-			return s.err
-		}
-	}
-	return err
-}
-
-// failing looks for what settle leaves out. It returns a BlockedError where a
-// consumer is blocked; else the failure of one that backs off, and when the
-// first of them is tried again.
-func (s *session) failing(ctx context.Context) (next time.Time, fail error, err error) {
+// look tells whether everything has reached the head, and what backs off.
+func (s *session) look(ctx context.Context, head int64) (held holdup, settled bool, err error) {
 	var blocked []Consumer
-	note := func(at time.Time, err error) {
-		if fail == nil || at.Before(next) {
-			next, fail = at, err
-		}
-	}
+	settled = true
 	for _, st := range s.router.Status() {
-		switch st.State {
-		case bus.StateBlocked:
+		switch {
+		case st.State == bus.StateBlocked:
 			blocked = append(blocked, consumerOf(st))
-		case bus.StateBackingOff:
-			note(st.NextAttempt, fmt.Errorf("%s: %w", st.Name, st.Err))
+		case st.State == bus.StateBackingOff:
+			held.note(st.NextAttempt, fmt.Errorf("%s: %w", st.Name, st.Err))
+		case st.Checkpoint < head:
+			settled = false
 		}
 	}
 	if len(blocked) > 0 {
-		return time.Time{}, nil, &BlockedError{Consumers: blocked}
+		return holdup{}, false, &BlockedError{Consumers: blocked}
 	}
-	if s.host.engine != nil {
-		at, cause, err := s.sagasFailing(ctx)
-		if err != nil {
-			return time.Time{}, nil, err
-		}
-		if cause != nil {
-			note(at, cause)
-		}
+	if s.host.engine == nil {
+		return held, settled, nil
 	}
-	return next, fail, nil
+	st, err := s.host.engine.Stats(ctx)
+	if err != nil {
+		return holdup{}, false, err
+	}
+	if !st.NextAttempt.IsZero() {
+		held.note(st.NextAttempt, fmt.Errorf("%s: %s", sagasName, st.Failure))
+	}
+	return held, settled && st.Commands.Ready == 0 && st.Commands.InFlight == 0, nil
 }
 
 // noteNext keeps when something is due next, for the report.

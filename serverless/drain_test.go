@@ -3,6 +3,7 @@ package serverless_test
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -128,6 +129,41 @@ func TestClosingEndsADrainThatCanBeRepeated(t *testing.T) {
 	b = reopen(t, b, dir, serverless.Options{}, func(b *bank) { serverless.OnEvent(b.Host, "slow", c.handle) })
 	b.drain(t)
 	require.Equal(t, []string{"1:1"}, c.take())
+}
+
+func TestARunThatEndsHasClosedEverything(t *testing.T) {
+	dir := t.TempDir()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	b := newBank(t, dir, serverless.Options{}, withSaving, func(b *bank) {
+		serverless.OnEvent(b.Host, "slow", func(ctx context.Context, _ eventstore.Of[Deposited]) error {
+			close(entered)
+			<-leave
+			return ctx.Err() // its context lives on while it is finished
+		})
+	})
+	stop := b.running(t)
+	b.deposit(t, "1", 1)
+	<-entered
+	stopped := make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	select {
+	case <-stopped:
+		t.Error("the run ended before its last function")
+	default:
+	}
+	close(leave)
+	<-stopped
+	_, err := b.Invoke(t.Context(), "deposit", Deposit{})
+	require.ErrorIs(t, err, serverless.ErrClosed)
+	for _, name := range files(t, dir) {
+		if filepath.Dir(name) != dir || filepath.Base(name) == "consumers.db-wal" || filepath.Base(name) == "sagas.db-wal" {
+			require.NotContains(t, name, "-wal", "the file is closed")
+		}
+	}
+	c := &calls{}
+	b = reopen(t, b, dir, serverless.Options{}, withSaving, func(b *bank) { serverless.OnEvent(b.Host, "slow", c.handle) })
+	b.drain(t)
+	require.Empty(t, c.take(), "what was finished is recorded")
 }
 
 // till is a Source that deposits at the instants it is given.

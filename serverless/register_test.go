@@ -9,6 +9,7 @@ import (
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/eventstore/memory"
 	"github.com/leat-go/leat/projection"
+	"github.com/leat-go/leat/saga"
 	"github.com/leat-go/leat/serverless"
 )
 
@@ -49,6 +50,10 @@ func TestEveryRegistrationErrorIsListedAtOnceAndNothingIsTouched(t *testing.T) {
 	h.Project(projection.Define("Bad Name", 0, ""))
 	h.Project(nil)
 	h.Saga(nil)
+	h.Saga(defineSaving())
+	h.Saga(defineSaving())
+	h.Saga(saga.Define[struct{ C chan int }]("empty", 0))
+	h.Saga(saga.Define("interest", 1, saga.IgnoreRejected[struct{}, PayInterest]()))
 	h.Source(nil)
 
 	err := h.Open(t.Context())
@@ -73,6 +78,9 @@ func TestEveryRegistrationErrorIsListedAtOnceAndNothingIsTouched(t *testing.T) {
 		`projection: its definition is nil`,
 		`saga: its definition is nil`,
 		`source: is nil`,
+		`saga "saving": is registered twice`,
+		`saga "empty": `,
+		`saga "interest": sends the command "pay_interest", which has no function`,
 		`options: Ordered needs a *clock.Virtual`,
 	} {
 		require.ErrorContains(t, err, want)

@@ -23,6 +23,10 @@ type session struct {
 	done       chan struct{} // closed when the session is over
 }
 
+// errRouterEnded is the cause of a session's context whose router has ended by
+// itself.
+var errRouterEnded = errors.New("the router ended")
+
 // begin starts the router. The session's context ends when ctx does, or the
 // host is closed; the router itself lives until end.
 func (h *Host) begin(ctx context.Context) (*session, context.Context, error) {
@@ -76,8 +80,9 @@ func (s *session) start(ctx context.Context) error {
 	live, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stopRouter = stop
 	go func() {
-		defer close(s.ended)
 		s.err = s.router.Run(live)
+		close(s.ended)
+		s.cancel(errRouterEnded) // nobody waits for what it would have carried
 	}()
 	select {
 	case <-s.router.Running():
@@ -226,8 +231,6 @@ func (h *Host) Run(ctx context.Context) (err error) {
 		select {
 		case err := <-results:
 			note(err)
-		case <-s.ended:
-			s.cancel(s.err)
 		case <-ctx.Done():
 		}
 	}

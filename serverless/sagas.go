@@ -42,16 +42,6 @@ func (h *Host) unhandled() (problems []error) {
 	return problems
 }
 
-// sagasFailing returns why an instance or command of a saga backs off, and when
-// the first of them is tried again; nil where none does.
-func (s *session) sagasFailing(ctx context.Context) (time.Time, error, error) {
-	st, err := s.host.engine.Stats(ctx)
-	if err != nil || st.NextAttempt.IsZero() {
-		return time.Time{}, nil, err
-	}
-	return st.NextAttempt, fmt.Errorf("%s: %s", sagasName, st.Failure), nil
-}
-
 // nextTimer returns when the next timer is due.
 func (s *session) nextTimer(ctx context.Context) (time.Time, bool, error) {
 	if s.host.engine == nil {

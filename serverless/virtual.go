@@ -96,15 +96,12 @@ func before(due time.Time, pending bool, limit time.Time) time.Time {
 // clock stands still meanwhile.
 func (s *session) settlePatiently(ctx context.Context) error {
 	for {
-		if err := s.settle(ctx); err != nil {
+		held, err := s.settle(ctx)
+		if err != nil || held.err == nil {
 			return err
 		}
-		next, fail, err := s.failing(ctx)
-		if err != nil || fail == nil {
-			return err
-		}
-		if err := sleepUntil(ctx, next); err != nil {
-			return &MoreWorkError{Reason: "something backs off, and there was no more time to wait for it", Err: fail}
+		if err := sleepUntil(ctx, held.until); err != nil {
+			return &MoreWorkError{Reason: "something backs off, and there was no more time to wait for it", Err: held.err}
 		}
 	}
 }

@@ -172,6 +172,17 @@ func TestTimersFireInVirtualTimeAtTheirInstants(t *testing.T) {
 	}
 }
 
+// content is the log without what is drawn at random.
+func content(t testing.TB, b *bank) (log []eventstore.Recorded) {
+	t.Helper()
+	for e, err := range eventstore.Log(t.Context(), b.store, 0, eventstore.Filter{}) {
+		require.NoError(t, err)
+		e.Meta, e.ID = nil, [16]byte{}
+		log = append(log, e)
+	}
+	return log
+}
+
 func TestEqualInputsGiveEqualLogsInOrderedMode(t *testing.T) {
 	run := func() ([]eventstore.Recorded, []string) {
 		clk := clock.NewVirtual(epoch)
@@ -186,13 +197,7 @@ func TestEqualInputsGiveEqualLogsInOrderedMode(t *testing.T) {
 				})
 			})
 		b.drain(t)
-		var log []eventstore.Recorded
-		for e, err := range eventstore.Log(t.Context(), b.store, 0, eventstore.Filter{}) {
-			require.NoError(t, err)
-			e.Meta, e.ID = nil, [16]byte{}
-			log = append(log, e)
-		}
-		return log, rows(t, b, positions)
+		return content(t, b), rows(t, b, positions)
 	}
 	log, model := run()
 	require.Len(t, log, 60+2*60*plan)
@@ -255,4 +260,80 @@ func TestWhatSagasLeftUndoneNeedsItsFunction(t *testing.T) {
 	b = reopen(t, b, dir, opts, withSaving)
 	b.drain(t)
 	require.Equal(t, []string{"p:30"}, rows(t, b, amounts))
+}
+
+// PayInterest is a command of a saga whose function reads the balance.
+type PayInterest struct {
+	Account string
+	Cause   int64
+}
+
+func (PayInterest) CommandType() string { return "pay_interest" }
+
+func TestACommandThatReadsAModelFindsItsCauseInIt(t *testing.T) {
+	for _, ordered := range []bool{false, true} {
+		t.Run(fmt.Sprintf("ordered=%v", ordered), func(t *testing.T) {
+			seen := 0
+			b := newBank(t, t.TempDir(), serverless.Options{Clock: clock.NewVirtual(epoch), Ordered: ordered}, func(b *bank) {
+				serverless.Command(b.Host, "pay_interest", func(ctx context.Context, c PayInterest) (eventstore.Commit, error) {
+					return eventstore.Commit{}, b.balances.Read(ctx, 0, func(r *projection.Reader) error {
+						seen++
+						at, err := r.Position()
+						require.GreaterOrEqual(t, at, c.Cause)
+						return err
+					})
+				})
+				b.Saga(saga.Define("interest", 1,
+					saga.Starts(func(e Deposited) string { return e.Account }, func(_ *struct{}, c *saga.Context, e Deposited) error {
+						c.Send(PayInterest{Account: e.Account, Cause: c.Position()})
+						return nil
+					}),
+					saga.IgnoreRejected[struct{}, PayInterest]()))
+			})
+			for i := range 200 {
+				b.deposit(t, fmt.Sprint(i%5), 1)
+			}
+			b.drain(t)
+			require.Equal(t, 200, seen)
+		})
+	}
+}
+
+func TestATimerFiresBeforeAnInputOfTheSameInstant(t *testing.T) {
+	clk := clock.NewVirtual(epoch)
+	src := &till{clock: clk, at: minutes(5, 10, 15)}
+	b := newBank(t, t.TempDir(), serverless.Options{Clock: clk, Ordered: true}, withSaving, func(b *bank) {
+		src.b = b
+		b.Source(groupedTill{src})
+	})
+	_, err := b.Invoke(t.Context(), "start_plan", StartPlan{Plan: "p", Rounds: 2, Every: 10 * time.Minute})
+	require.NoError(t, err)
+	b.drain(t)
+	var order []string
+	for _, e := range content(t, b) {
+		order = append(order, fmt.Sprintf("%s %s", e.Stream, e.RecordedAt().Sub(epoch)))
+	}
+	require.Equal(t, []string{"plan-p 0s", "account-till 5m0s", "account-p 10m0s", "account-till 15m0s", "account-till 15m0s", "account-p 20m0s"}, order,
+		"what precedes the next timer goes together, what does not comes after it")
+}
+
+func TestAnOrderedHostDoesNotRun(t *testing.T) {
+	b := newBank(t, t.TempDir(), serverless.Options{Clock: clock.NewVirtual(epoch), Ordered: true})
+	require.ErrorContains(t, b.Run(t.Context()), "Options.Ordered")
+}
+
+func TestAResumedScaledClockShowsNoEarlierTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		b := reopen(t, nil, dir, serverless.Options{Clock: clock.NewScaled(epoch, 60)}, withSaving)
+		_, err := b.Invoke(t.Context(), "start_plan", StartPlan{Plan: "p", Rounds: 1, Every: time.Hour})
+		require.NoError(t, err)
+		stop := b.running(t)
+		time.Sleep(time.Minute + time.Second)
+		stop()
+		clk := clock.NewScaled(epoch, 60)
+		b = reopen(t, b, dir, serverless.Options{Clock: clk}, withSaving)
+		require.NoError(t, b.Open(t.Context()))
+		require.False(t, clk.Now().Before(epoch.Add(time.Hour)))
+	})
 }
