@@ -314,6 +314,9 @@ func (w *work) find(b *binding, key string) (*instance, error) {
 
 // findStray returns the row of a stream with unreadable events.
 func (w *work) findStray(b *binding, stream string) (*instance, error) {
+	if i, ok := w.byKey[instanceKey{b.id, stream, true}]; ok {
+		return i, nil
+	}
 	return w.scan(w.tx.QueryRow(`
 		SELECT `+instanceColumns+`
 		FROM instance
@@ -350,9 +353,7 @@ func (w *work) scan(row *sql.Row) (*instance, error) {
 	}
 	i.b = w.e.byID[i.saga]
 	w.instances[i.id] = i
-	if !i.stray {
-		w.byKey[instanceKey{saga: i.saga, key: i.key}] = i
-	}
+	w.byKey[instanceKey{i.saga, i.key, i.stray}] = i
 	return i, nil
 }
 
@@ -364,9 +365,7 @@ func (w *work) create(b *binding, key string, stray bool, correlation string) *i
 		status: Running, state: "{}", stateVersion: b.version, correlation: correlation, created: w.now,
 	}
 	w.instances[i.id] = i
-	if !stray {
-		w.byKey[instanceKey{saga: b.id, key: key}] = i
-	}
+	w.byKey[instanceKey{b.id, key, stray}] = i
 	w.touch(i)
 	return i
 }

@@ -76,7 +76,7 @@ func TestScript(t *testing.T) {
 		TimerSet("offer", 15*time.Second).
 		Advance(5*time.Second).
 		TimerSet("offer", 10*time.Second).
-		Advance(20*time.Second).
+		Advance(20 * time.Second).
 		TimerNotSet("offer").
 		Sent(expire{"1"}).
 		Done().
