@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 
@@ -19,12 +20,12 @@ func (g *Guestbook) greeted(e Greeted) { g.Guests = append(g.Guests, e.Name) }
 
 var Guestbooks = aggregate.Define("guestbook", aggregate.On((*Guestbook).greeted))
 
-func greet(ctx context.Context, dir, name string) error {
+func greet(ctx context.Context, dir, name string) (err error) {
 	store, err := sqlite.Open(ctx, dir, nil) // the log: a directory
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer func() { err = errors.Join(err, store.Close()) }()
 	books := aggregate.NewRepository(store, Guestbooks, nil)
 	commit, err := books.Update(ctx, "lobby", func(g *Guestbook) (aggregate.Events, error) {
 		return aggregate.Events{Greeted{Name: name}}, nil // decide: state in, events out
@@ -33,8 +34,11 @@ func greet(ctx context.Context, dir, name string) error {
 		return err
 	}
 	book, version, err := books.Load(ctx, "lobby")
+	if err != nil {
+		return err
+	}
 	fmt.Printf("position %d, version %d: %v\n", commit.Last, version, book.Guests)
-	return err
+	return nil
 }
 
 func main() {
