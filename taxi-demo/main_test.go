@@ -21,8 +21,9 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
-			"same":  sameReport,
+			"exits":  exits,
+			"killed": killed,
+			"same":   sameReport,
 		},
 	})
 }

@@ -22,6 +22,11 @@ func (r *road) started(c *saga.Context, _ ride.Started) error {
 func (r *road) drive(c *saga.Context) {
 	now := c.Now()
 	next := now.Truncate(reportEvery).Add(reportEvery)
+	// A report without a point would leave the watchdog waiting for the one
+	// after it.
+	if tick := time.Duration(r.Plan.TickMS) * time.Millisecond; r.Sent == 0 && next.Before(r.StartAt.Add(tick)) {
+		next = r.StartAt.Add(tick)
+	}
 	if end := r.end(); next.After(end) {
 		next = end
 	}
