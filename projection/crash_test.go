@@ -72,13 +72,17 @@ func child(dir, step string) {
 		return nil
 	})
 	must(err)
+	most := 40
+	if step != "" {
+		most = 4000
+	}
 	for {
 		at, err := p.Checkpoint(ctx)
 		must(err)
 		if at.Position >= l.head() {
 			break
 		}
-		must(p.Apply(ctx, page(l, at.Position, 1+rand.IntN(40))))
+		must(p.Apply(ctx, page(l, at.Position, 1+rand.IntN(most))))
 		if step == "" {
 			fmt.Println(p.Position())
 		}

@@ -42,6 +42,8 @@ func TestAReadSeesOneStateAlsoWhileFilesAreExchanged(t *testing.T) {
 	p := openTest(t, dir, l, ledger(1, nil))
 	require.NoError(t, deliver(t, p, l, 1000))
 	reading, goOn := make(chan struct{}), make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(goOn) })
+	defer letGo()
 	done := make(chan error, 1)
 	old := l.head()
 	go func() {
@@ -71,12 +73,15 @@ func TestAReadSeesOneStateAlsoWhileFilesAreExchanged(t *testing.T) {
 	}
 	require.Equal(t, l.head(), requireFold(t, p, l))
 	require.NoError(t, read(t.Context(), late.db, &Reader{}, func(r *Reader) error {
+		at, err := r.Position()
+		require.NoError(t, err)
+		require.Equal(t, late.saved.Position, at)
 		got, err := tables(r)
-		require.Equal(t, fold(l.events, old), got)
+		require.Equal(t, fold(l.events, at), got)
 		return err
 	}))
 	p.unpin(late)
-	close(goOn)
+	letGo()
 	require.NoError(t, <-done)
 	require.NoError(t, p.Close())
 	openTest(t, dir, l, ledger(1, nil))
