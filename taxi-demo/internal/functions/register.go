@@ -7,10 +7,10 @@ import (
 	"github.com/leat-go/leat/serverless"
 )
 
-// command is a payload that says its durable name, which is the function's.
-type command interface{ CommandType() string }
+// payload is a command that says its durable name, which is the function's.
+type payload interface{ CommandType() string }
 
-func register[C command](h *serverless.Host, fn func(context.Context, C) (eventstore.Commit, error)) {
+func register[C payload](h *serverless.Host, fn func(context.Context, C) (eventstore.Commit, error)) {
 	var zero C
 	serverless.Command(h, zero.CommandType(), fn)
 }
