@@ -21,9 +21,12 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":  exits,
-			"killed": killed,
-			"same":   sameReport,
+			"exits":   exits,
+			"format":  setFormat,
+			"gzipped": gzipped,
+			"killed":  killed,
+			"same":    sameReport,
+			"waitfor": waitFor,
 		},
 	})
 }

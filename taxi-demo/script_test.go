@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
@@ -79,4 +82,53 @@ func sameReport(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s differs: %v and %v", field, a[field], b[field])
 		}
 	}
+}
+
+// setFormat writes a format number into the header of a closed database, as a
+// newer program would have: format FILE NUMBER
+func setFormat(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: format FILE NUMBER")
+	}
+	const userVersion = 60 // offset in the header, big-endian
+	n, err := strconv.ParseUint(args[1], 10, 32)
+	ts.Check(err)
+	path := ts.MkAbs(args[0])
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	binary.BigEndian.PutUint32(data[userVersion:], uint32(n))
+	ts.Check(os.WriteFile(path, data, 0o600))
+}
+
+// gzipped compresses a file and keeps all but so many bytes of the result:
+// gzipped SOURCE TARGET MISSING
+func gzipped(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: gzipped SOURCE TARGET MISSING")
+	}
+	missing, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, err = w.Write([]byte(ts.ReadFile(args[0])))
+	ts.Check(err)
+	ts.Check(w.Close())
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), b.Bytes()[:b.Len()-missing], 0o600))
+}
+
+// patience is how long waitFor waits.
+const patience = 30 * time.Second
+
+// waitFor runs a program until it succeeds, once a file is there: waitfor FILE
+// PROGRAM ARG…
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: waitfor FILE PROGRAM ARG…")
+	}
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil && ts.Exec(args[1], args[2:]...) == nil {
+			return
+		}
+	}
+	ts.Fatalf("%s did not come about in %v", args[0], patience)
 }
