@@ -385,6 +385,11 @@ func (o *outbox) flush(quiet bool) error {
 		return err
 	}
 	defer o.e.unlock()
+	return o.flushLocked(ctx, quiet)
+}
+
+// flushLocked is flush for a caller that holds the gate.
+func (o *outbox) flushLocked(ctx context.Context, quiet bool) error {
 	if n, _ := o.unrecorded(); n == 0 {
 		return nil
 	}

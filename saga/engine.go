@@ -427,14 +427,13 @@ func (e *Engine) unlock() { e.gate <- struct{}{} }
 // them by their ids. It is idempotent.
 func (e *Engine) Close() error {
 	e.closeOnce.Do(func() {
-		err := e.outbox.flush(false)
-		<-e.gate
-		e.outbox.mu.Lock()
+		e.outbox.mu.Lock() // no subscription begins after this
 		close(e.closing)
 		e.outbox.mu.Unlock()
-		e.gate <- struct{}{}
 		e.wg.Wait()
-		e.closeErr = errors.Join(err, e.db.Close())
+		<-e.gate
+		defer e.unlock()
+		e.closeErr = errors.Join(e.outbox.flushLocked(context.Background(), false), e.db.Close())
 	})
 	return e.closeErr
 }

@@ -301,6 +301,7 @@ func (w *world) stats() Stats {
 // pending returns the types of the commands that are not done.
 func (w *world) pending() []string {
 	w.t.Helper()
+	require.NoError(w.t, w.outbox.flush(false))
 	list, err := w.Pending(w.t.Context(), 1000)
 	require.NoError(w.t, err)
 	types := []string{}
@@ -324,11 +325,10 @@ func (w *world) history(saga, key string) []string {
 // audit checks that the counts in memory are those of the file.
 func (w *world) audit() {
 	w.t.Helper()
-	before := w.stats()
 	_, _, err := w.NextDue(w.t.Context())
 	require.NoError(w.t, err)
 	require.NoError(w.t, w.outbox.flush(false))
-	before = w.stats()
+	before := w.stats()
 	ctx := w.t.Context()
 	require.NoError(w.t, w.lock(ctx))
 	err = w.Engine.reload(ctx)

@@ -223,7 +223,7 @@ func (w *work) saveCheckpoint() error {
 			return err
 		}
 	}
-	if w.now == e.lastTime {
+	if w.now == e.lastTime || len(w.changed) == 0 { // not a step
 		return nil
 	}
 	_, err := w.tx.Exec(`
@@ -242,7 +242,9 @@ func (w *work) committed() {
 			b.saved = w.through
 		}
 	}
-	e.lastTime = w.now
+	if len(w.changed) > 0 {
+		e.lastTime = w.now
+	}
 	e.mu.Lock()
 	for _, i := range w.changed {
 		e.count(i)
