@@ -76,7 +76,7 @@ func (a *app) wire(o options) error {
 		Card:    chaos.Card{Config: o.chaos},
 		Bank:    chaos.Bank{Config: o.chaos},
 	})
-	commands(h, f)
+	f.Register(h)
 
 	// Sagas: what must happen because something happened.
 	h.Saga(process.Dispatch)
