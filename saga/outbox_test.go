@@ -177,30 +177,15 @@ func TestARejectionWaitsForAFailingInstance(t *testing.T) {
 		}),
 		Rejected(func(o *order, _ *Context, r Rejection[remind]) error { o.see("rejected " + r.Code); return nil }))
 	w := newWorld(t, def)
+	w.hourly()
 	w.refuse("remind", "no")
 	w.emit("s", placed{"1"}, paid{"1"})
-	w.settleFailing()
+	w.settle()
 	w.reopen()
 	fail = false
 	w.retryFailing()
 	require.Equal(t, []string{"paid", "rejected no"}, stateOf(t, w.instance("order", "1")).Seen)
 	w.audit()
-}
-
-// settleFailing settles without giving what backs off another try.
-func (w *world) settleFailing() {
-	w.t.Helper()
-	before := w.Engine.opts.MinBackoff
-	w.Engine.opts.MinBackoff, w.Engine.opts.MaxBackoff = time.Hour, time.Hour
-	w.settle()
-	w.unsubscribe()
-	w.Engine.opts.MinBackoff, w.Engine.opts.MaxBackoff = before, before
-	require.NoError(w.t, w.lock(w.t.Context()))
-	// As if the hour had passed.
-	_, err := w.db.Writer().Exec(`UPDATE instance SET next_attempt = 1 WHERE next_attempt > 0`)
-	require.NoError(w.t, err)
-	require.NoError(w.t, w.Engine.reload(w.t.Context()))
-	w.unlock()
 }
 
 func TestACommandThatFailsIsTriedAgainAndThenParksItsInstance(t *testing.T) {

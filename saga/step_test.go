@@ -254,6 +254,7 @@ func TestAFailingInstanceBlocksNoOtherAndItsLaterEventsWait(t *testing.T) {
 		}),
 		On(byShipped, func(o *order, _ *Context, _ shipped) error { o.see("shipped"); return nil }))
 	w := newWorld(t, def)
+	w.hourly()
 	w.emit("s", placed{"1"}, placed{"2"}, paid{"1"}, shipped{"1"}, paid{"2"})
 	w.feed(2)
 	w.emit("s", shipped{"2"}, reserved{"1"})

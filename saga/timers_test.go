@@ -214,6 +214,7 @@ func TestAFailingTimerStarvesNobody(t *testing.T) {
 			return nil
 		}))
 	w := newWorld(t, def)
+	w.hourly()
 	for n := range 100 {
 		w.emit("s", placed{fmt.Sprint("bad-", n)})
 	}

@@ -1,0 +1,427 @@
+package saga
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leat-go/leat/bus"
+	"github.com/leat-go/leat/eventstore"
+)
+
+// gate has the commands of a type wait until it is opened.
+func (w *world) gate(command string) (begun, open chan struct{}) {
+	begun, open = make(chan struct{}, 100), make(chan struct{})
+	w.on(command, func(ctx context.Context, cmd bus.Command) ([]eventstore.Event, error) {
+		begun <- struct{}{}
+		select {
+		case <-open:
+			return []eventstore.Event{did{cmd.Type + string(cmd.Data)}}, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	})
+	return begun, open
+}
+
+func types(lines []string) string {
+	var out []string
+	for _, l := range lines {
+		name, _, _ := strings.Cut(l, "{")
+		out = append(out, name)
+	}
+	return strings.Join(out, " ")
+}
+
+func TestUndosRunInReverseOneAtATime(t *testing.T) {
+	w := newWorld(t, shop())
+	w.emit("s", placed{"1"}, reserved{"1"})
+	w.settle()
+	begun, open := w.gate("refund")
+	w.advanceOnly(time.Minute)
+	<-begun
+	require.Equal(t, Compensating, w.instance("order", "1").Status)
+	require.Equal(t, []string{"stock"}, w.instance("order", "1").Undo)
+	close(open)
+	w.settle()
+	require.Equal(t, "reserve charge refund release", types(w.did()))
+	require.Equal(t, Compensated, w.instance("order", "1").Status)
+	require.Equal(t, []string{
+		"event placed: undo:stock send:reserve timer:late",
+		"event reserved: undo:money send:charge",
+		"timer late: compensate",
+		"undo money: send:refund",
+		"undo stock: send:release",
+	}, w.history("order", "1"))
+	w.audit()
+}
+
+// advanceOnly moves the clock and fires what is due.
+func (w *world) advanceOnly(d time.Duration) {
+	w.t.Helper()
+	w.clock.Advance(w.clock.Now().Add(d))
+	_, err := w.FireDue(w.t.Context())
+	require.NoError(w.t, err)
+}
+
+func TestAnUndoWaitsUntilItsActionsFateIsKnown(t *testing.T) {
+	w := newWorld(t, shop())
+	begun, open := w.gate("charge")
+	w.emit("s", placed{"1"}, reserved{"1"})
+	w.subscribe()
+	w.feed(10)
+	<-begun
+	w.advanceOnly(time.Minute) // compensate while the charge is in flight
+	require.Equal(t, Compensating, w.instance("order", "1").Status)
+	require.Equal(t, []string{"stock", "money"}, w.instance("order", "1").Undo)
+	require.Equal(t, "reserve", types(w.did()))
+	w.emit("s", paid{"1"}) // passed over
+	w.feed(10)
+	close(open)
+	w.settle()
+	require.Equal(t, "reserve charge refund release", types(w.did()))
+	require.Equal(t, Compensated, w.instance("order", "1").Status)
+	require.Equal(t, []string{"placed", "reserved", "late"}, stateOf(t, w.instance("order", "1")).Seen)
+	w.audit()
+}
+
+func TestAnActionRejectedAfterCompensateIsNotUndone(t *testing.T) {
+	w := newWorld(t, shop())
+	begun, open := w.gate("charge")
+	inner := w.handlers["charge"]
+	w.on("charge", func(ctx context.Context, cmd bus.Command) ([]eventstore.Event, error) {
+		if _, err := inner(ctx, cmd); err != nil {
+			return nil, err
+		}
+		return nil, refusal{"broke"}
+	})
+	w.emit("s", placed{"1"}, reserved{"1"})
+	w.subscribe()
+	w.feed(10)
+	<-begun
+	w.advanceOnly(time.Minute)
+	close(open)
+	w.settle()
+	require.Equal(t, "reserve release", types(w.did()))
+	require.Equal(t, Compensated, w.instance("order", "1").Status)
+	w.audit()
+}
+
+func TestACrashBetweenUndos(t *testing.T) {
+	w := newWorld(t, shop())
+	w.emit("s", placed{"1"}, reserved{"1"})
+	w.settle()
+	w.advanceOnly(time.Minute)
+	for range 5 {
+		w.reopen()
+	}
+	// The refund is done, but that is not recorded.
+	w.unsubscribe()
+	w.step = func(string) error { return errBoom }
+	head, err := w.log.Head(t.Context())
+	require.NoError(t, err)
+	w.subscribe()
+	_, err = w.log.Wait(t.Context(), head)
+	require.NoError(t, err)
+	w.stop()
+	w.stop = nil
+	require.Error(t, w.Engine.Close())
+	w.open()
+	w.settle()
+	require.Equal(t, "reserve charge refund release", types(w.did()))
+	require.Equal(t, Compensated, w.instance("order", "1").Status)
+	w.audit()
+}
+
+func TestAnUndoThatIsRejectedParks(t *testing.T) {
+	w := newWorld(t, shop())
+	w.refuse("refund", "closed")
+	w.emit("s", placed{"1"}, reserved{"1"})
+	w.settle()
+	w.advance(time.Minute)
+	i := w.instance("order", "1")
+	require.Equal(t, Parked, i.Status)
+	require.Contains(t, i.Reason, "undo rejected (closed)")
+	require.Equal(t, "reserve charge", types(w.did()))
+	w.reopen()
+	w.settle()
+	require.Equal(t, "reserve charge", types(w.did()))
+
+	require.NoError(t, w.Retry(t.Context(), "order", "1", "again"))
+	w.settle()
+	require.Equal(t, Parked, w.instance("order", "1").Status, "it is rejected again")
+	require.NoError(t, w.Skip(t.Context(), "order", "1", "refunded by hand"))
+	w.settle()
+	require.Equal(t, Compensated, w.instance("order", "1").Status)
+	require.Equal(t, "reserve charge release", types(w.did()))
+	require.Contains(t, w.history("order", "1"), "admin skip: refunded by hand")
+	w.audit()
+}
+
+func TestAnUndoThatFailsIsRetried(t *testing.T) {
+	w := newWorld(t, shop())
+	fails := 3
+	w.on("refund", func(_ context.Context, cmd bus.Command) ([]eventstore.Event, error) {
+		if fails--; fails >= 0 {
+			return nil, errBoom
+		}
+		return []eventstore.Event{did{cmd.Type}}, nil
+	})
+	w.emit("s", placed{"1"}, reserved{"1"})
+	w.settle()
+	w.advance(time.Minute)
+	for w.instance("order", "1").Status != Compensated {
+		w.settle()
+	}
+	require.Equal(t, "reserve charge refund release", types(w.did()))
+	w.audit()
+}
+
+func TestAnUndoOfTheSameNameIsReplaced(t *testing.T) {
+	def := Define("order", 1,
+		Starts(byPlaced, func(o *order, c *Context, e placed) error {
+			o.Tries++
+			c.Undo("hold", remind{e.Order, o.Tries})
+			c.Send(reserve{e.Order})
+			return nil
+		}),
+		On(byPaid, func(_ *order, c *Context, _ paid) error { c.Undo("always", ship{c.Key()}); return nil }),
+		On(byShipped, func(_ *order, c *Context, _ shipped) error { c.Compensate("stop"); return nil }),
+		IgnoreRejected[order, reserve]())
+	w := newWorld(t, def)
+	n := 0
+	w.on("reserve", func(context.Context, bus.Command) ([]eventstore.Event, error) {
+		if n++; n == 2 {
+			return nil, refusal{"no"} // the first still has to be undone
+		}
+		return []eventstore.Event{did{"reserve"}}, nil
+	})
+	w.emit("s", placed{"1"}, paid{"1"}, placed{"1"})
+	w.settle()
+	require.Equal(t, []string{"always", "hold"}, w.instance("order", "1").Undo)
+	w.emit("s", shipped{"1"})
+	w.settle()
+	require.Equal(t, []string{"reserve", `remind{"Order":"1","N":2}`, `ship{"Order":"1"}`}, w.did())
+	require.Equal(t, Compensated, w.instance("order", "1").Status)
+}
+
+func TestCompensateWithNothingToUndo(t *testing.T) {
+	w := newWorld(t, Define("order", 1, Starts(byPlaced, func(_ *order, c *Context, _ placed) error {
+		c.Compensate("at once")
+		return nil
+	})))
+	w.emit("s", placed{"1"})
+	w.settle()
+	i := w.instance("order", "1")
+	require.Equal(t, Compensated, i.Status)
+	require.Equal(t, "at once", i.Reason)
+}
+
+func TestFailEndsTheInstance(t *testing.T) {
+	w := newWorld(t, Define("order", 1, Starts(byPlaced, func(_ *order, c *Context, e placed) error {
+		c.Send(remind{e.Order, 1})
+		c.Fail("no stock")
+		return nil
+	})))
+	w.refuse("remind", "late")
+	w.emit("s", placed{"1"})
+	w.settle()
+	i := w.instance("order", "1")
+	require.Equal(t, Failed, i.Status)
+	require.Equal(t, "no stock", i.Reason)
+	require.Equal(t, start, i.Completed)
+	require.Contains(t, w.history("order", "1"), "rejection remind: passed over: late")
+	w.audit()
+}
+
+func TestCancelWhileACommandIsInFlight(t *testing.T) {
+	w := newWorld(t, shop())
+	begun, open := w.gate("reserve")
+	w.emit("s", placed{"1"})
+	w.subscribe()
+	w.feed(10)
+	<-begun
+	require.NoError(t, w.Cancel(t.Context(), "order", "1", "the customer called"))
+	require.Equal(t, Compensating, w.instance("order", "1").Status)
+	require.Zero(t, w.stats().Timers)
+	close(open)
+	w.settle()
+	require.Equal(t, "reserve release", types(w.did()))
+	require.Equal(t, Compensated, w.instance("order", "1").Status)
+	require.ErrorIs(t, w.Cancel(t.Context(), "order", "1", ""), ErrState)
+	require.Equal(t, "admin cancel: the customer called", w.history("order", "1")[1])
+	w.audit()
+}
+
+func TestCancelOfAParkedInstanceDropsWhatWaits(t *testing.T) {
+	def := shop()
+	def.events["paid"].handle = func(any, *Context, any) error { return &permanentError{errBoom} }
+	w := newWorld(t, def)
+	w.emit("s", placed{"1"}, reserved{"1"}, paid{"1"}, shipped{"1"})
+	w.settle()
+	require.Equal(t, 2, w.instance("order", "1").Waiting)
+	require.NoError(t, w.Cancel(t.Context(), "order", "1", "give up"))
+	w.settle()
+	i := w.instance("order", "1")
+	require.Equal(t, Compensated, i.Status)
+	require.Zero(t, i.Waiting)
+	require.Equal(t, "reserve charge refund release", types(w.did()))
+	w.audit()
+}
+
+func TestCompleteWithdrawsWhatIsNotInFlight(t *testing.T) {
+	w := newWorld(t, chatty(3))
+	begun, open := w.gate("remind")
+	w.emit("s", placed{"1"}, placed{"2"})
+	w.subscribe()
+	w.feed(10)
+	<-begun
+	<-begun
+	require.NoError(t, w.Complete(t.Context(), "order", "1", "by hand"))
+	close(open)
+	w.settle()
+	require.Equal(t, Completed, w.instance("order", "1").Status)
+	require.Len(t, w.did(), 4)
+	require.Contains(t, w.history("order", "1"), "admin remind: command withdrawn")
+	require.ErrorIs(t, w.Complete(t.Context(), "order", "1", ""), ErrState)
+	w.audit()
+
+	w.emit("s", placed{"3"})
+	w.unsubscribe()
+	w.feed(10)
+	w.step = func(string) error { return errBoom }
+	require.Error(t, w.Complete(t.Context(), "order", "3", "the disk is full"))
+	w.step = func(string) error { return nil }
+	w.settle()
+	require.Len(t, w.did(), 7, "what was held back for the action leaves after all")
+	w.audit()
+}
+
+func TestRetryOfAParkedInstanceGoesOnInOrder(t *testing.T) {
+	fail := true
+	def := shop()
+	paidHandler := def.events["paid"].handle
+	def.events["paid"].handle = func(s any, c *Context, e any) error {
+		if fail {
+			return errBoom
+		}
+		return paidHandler(s, c, e)
+	}
+	w := newWorld(t, def)
+	w.emit("s", placed{"1"}, reserved{"1"}, paid{"1"}, shipped{"1"}, reserved{"1"})
+	w.feed(2)
+	w.retryFailing()
+	require.Equal(t, Parked, w.instance("order", "1").Status)
+	require.NoError(t, w.Retry(t.Context(), "order", "1", "hope"))
+	i := w.instance("order", "1")
+	require.Equal(t, 1, i.Attempts, "the limits count anew")
+	w.retryFailing()
+	require.Equal(t, Parked, w.instance("order", "1").Status)
+	fail = false
+	require.NoError(t, w.Retry(t.Context(), "order", "1", "mended"))
+	i = w.instance("order", "1")
+	require.Equal(t, []string{"placed", "reserved", "paid", "shipped"}, stateOf(t, i).Seen)
+	require.Equal(t, Completed, i.Status)
+	require.Zero(t, i.Waiting)
+	w.settle()
+	w.audit()
+}
+
+func TestACrashInTheMiddleOfARelease(t *testing.T) {
+	def := shop()
+	fail := true
+	def.events["paid"].handle = func(s any, c *Context, _ any) error {
+		if fail {
+			return &permanentError{errBoom}
+		}
+		s.(*order).see("paid")
+		return nil
+	}
+	w := newWorld(t, def)
+	w.emit("s", placed{"1"}, paid{"1"}, paid{"1"})
+	w.settle()
+	fail = false
+	w.step = func(string) error { return errBoom }
+	require.Error(t, w.Retry(t.Context(), "order", "1", ""))
+	w.step = func(string) error { return nil }
+	w.reopen()
+	require.Equal(t, Parked, w.instance("order", "1").Status)
+	require.NoError(t, w.Retry(t.Context(), "order", "1", ""))
+	require.Equal(t, []string{"placed", "paid", "paid"}, stateOf(t, w.instance("order", "1")).Seen)
+	w.audit()
+}
+
+func TestACommandOfAFinishedInstanceParksAlone(t *testing.T) {
+	w := newWorld(t, Define("order", 1, Starts(byPlaced, func(_ *order, c *Context, e placed) error {
+		c.Send(remind{e.Order, 1})
+		c.Complete()
+		return nil
+	})))
+	w.close()
+	w.opts.CommandAttempts = 1
+	w.open()
+	w.on("remind", func(context.Context, bus.Command) ([]eventstore.Event, error) { return nil, errBoom })
+	w.emit("s", placed{"1"}, placed{"2"})
+	w.settle()
+	require.Equal(t, Completed, w.instance("order", "1").Status)
+	require.Equal(t, 2, w.stats().Commands.Parked)
+	w.reopen()
+	delete(w.handlers, "remind")
+	require.NoError(t, w.Retry(t.Context(), "order", "1", ""))
+	require.NoError(t, w.Skip(t.Context(), "order", "2", ""))
+	w.settle()
+	require.Len(t, w.did(), 1)
+	require.Zero(t, w.stats().Commands.Parked)
+	w.audit()
+}
+
+func TestResolveSaysWhatBecameOfACommand(t *testing.T) {
+	w := newWorld(t, chatty(3, Rejected(func(o *order, _ *Context, r Rejection[remind]) error { o.see(r.Code); return nil })))
+	w.emit("s", placed{"1"})
+	w.feed(1)
+	list, err := w.Pending(t.Context(), 10)
+	require.NoError(t, err)
+	require.ErrorIs(t, w.Resolve(t.Context(), "order", "1", list[1].ID, nil, ""), ErrState)
+	require.NoError(t, w.Resolve(t.Context(), "order", "1", list[0].ID, nil, "seen it happen"))
+	require.NoError(t, w.Resolve(t.Context(), "order", "1", list[1].ID, refusal{"no"}, "they called"))
+	require.Equal(t, []string{"no"}, stateOf(t, w.instance("order", "1")).Seen)
+	w.settle()
+	require.Equal(t, []string{`remind{"Order":"1","N":2}`}, w.did())
+	require.ErrorIs(t, w.Resolve(t.Context(), "order", "none", "x", nil, ""), ErrNotFound)
+	w.audit()
+}
+
+func TestInstancesAreListedByStatusAndPage(t *testing.T) {
+	w := newWorld(t, shop(), chatty(0).renamed("chatty"))
+	w.emit("s", placed{"1"}, placed{"2"}, placed{"3"}, shipped{"2"})
+	w.settle()
+	all, err := w.Instances(t.Context(), Query{})
+	require.NoError(t, err)
+	require.Len(t, all, 6)
+	page, err := w.Instances(t.Context(), Query{Saga: "order", Limit: 2})
+	require.NoError(t, err)
+	require.Len(t, page, 2)
+	page, err = w.Instances(t.Context(), Query{Saga: "order", Limit: 2, After: page[1].ID})
+	require.NoError(t, err)
+	require.Len(t, page, 1)
+	done, err := w.Instances(t.Context(), Query{Status: Completed})
+	require.NoError(t, err)
+	require.Len(t, done, 1)
+	require.Equal(t, "2", done[0].Key)
+	_, err = w.Instances(t.Context(), Query{Limit: MaxInstances + 1})
+	require.ErrorIs(t, err, eventstore.ErrInvalid)
+	_, err = w.Instance(t.Context(), "order", "none")
+	require.ErrorIs(t, err, ErrNotFound)
+	timers, err := w.Timers(t.Context(), 10)
+	require.NoError(t, err)
+	require.Equal(t, []PendingTimer{{"order", "1", "late", start.Add(time.Minute), false}, {"order", "3", "late", start.Add(time.Minute), false}}, timers)
+}
+
+// renamed returns the definition under another name.
+func (d *Definition) renamed(name string) *Definition {
+	d.name = name
+	return d
+}
