@@ -179,10 +179,18 @@ func (w *world) dispatch(ctx context.Context, cmd bus.Command) (eventstore.Commi
 // subscribe carries out commands until unsubscribe.
 func (w *world) subscribe() {
 	w.t.Helper()
+	w.subscribeTo(w.dispatch)
+}
+
+func (w *world) subscribeTo(dispatch func(context.Context, bus.Command) (eventstore.Commit, error)) {
+	w.t.Helper()
+	if w.stop != nil {
+		return
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	messages, err := w.Outbox().Subscribe(ctx, "")
 	require.NoError(w.t, err)
-	handle := w.Dispatcher(w.dispatch)
+	handle := w.Dispatcher(dispatch)
 	var handling sync.WaitGroup
 	handling.Go(func() {
 		for msg := range messages {
