@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -64,14 +65,16 @@ func child(dir, step string) {
 	ctx := context.Background()
 	l := crashTape()
 	quiet := &Options{Logger: slog.New(slog.DiscardHandler)}
+	prefix := "first "
 	p, err := open(ctx, dir, l, crashDef(), quiet, func(s string) error {
-		if s == step {
+		if prefix+s == step {
 			must(syscall.Kill(os.Getpid(), syscall.SIGKILL))
 			select {}
 		}
 		return nil
 	})
 	must(err)
+	prefix = ""
 	most := 40
 	if step != "" {
 		most = 4000
@@ -168,8 +171,7 @@ func TestKilledWhileApplying(t *testing.T) {
 // Killed at any step of a swap, the next start serves the one file or the other.
 func TestKilledWhileRebuilding(t *testing.T) {
 	l := crashTape()
-	after := []string{stepPointerRenamed, stepSwapped}
-	for _, step := range []string{stepCreated, stepBuilding, stepPaused, stepBuilt, stepSettled, stepPointerWritten, stepPointerRenamed, stepSwapped} {
+	for _, step := range []string{"first " + stepPointerWritten, "first " + stepPointerRenamed, stepCreated, stepBuilding, stepPaused, stepBuilt, stepSettled, stepPointerWritten, stepPointerRenamed, stepSwapped} {
 		t.Run(step, func(t *testing.T) {
 			dir := t.TempDir()
 			cmd, _ := startChild(t, dir, step)
@@ -180,17 +182,14 @@ func TestKilledWhileRebuilding(t *testing.T) {
 			p, err := Open(t.Context(), dir, l, crashDef(), nil)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, p.Close()) }()
-			first := step == stepPointerWritten || step == stepPointerRenamed // of the first file
 			want := l.head()
-			if first {
+			if strings.HasPrefix(step, "first ") {
 				want = 0
 			}
 			require.Equal(t, want, requireCrashFold(t, p, l))
 			generation := 1
-			for _, s := range after {
-				if s == step && !first {
-					generation = 2
-				}
+			if step == stepPointerRenamed || step == stepSwapped {
+				generation = 2
 			}
 			require.Equal(t, generation, p.live.id.generation)
 			require.NoError(t, deliver(t, p, l, 5000))

@@ -56,6 +56,24 @@ func TestARebuildIsIdenticalAndTheOldFileIsKeptUntilTheNext(t *testing.T) {
 	}
 }
 
+// The live file is behind the head, at a place between two pages: the new one
+// must be at exactly that place.
+func TestARebuildEndsWhereTheLiveFileIs(t *testing.T) {
+	l := newTape()
+	someMoves(l, 1000)
+	p := openTest(t, t.TempDir(), l, ledger(1, nil))
+	require.NoError(t, p.Apply(t.Context(), page(l, 0, 321)))
+	at := p.Position()
+	got, err := p.Rebuild(t.Context(), nil)
+	require.NoError(t, err)
+	require.True(t, got.Identical, got.Difference)
+	require.Equal(t, at, got.Position)
+	require.Equal(t, int64(321), got.Events)
+	require.Equal(t, at, requireFold(t, p, l))
+	require.NoError(t, deliver(t, p, l, 1000))
+	require.Equal(t, l.head(), requireFold(t, p, l))
+}
+
 func TestARebuildNamesTheFirstRowThatDiffers(t *testing.T) {
 	l := newTape()
 	someMoves(l, 50)
@@ -200,6 +218,11 @@ func TestAnErrorAtEveryStepOfASwap(t *testing.T) {
 			_, err = p.Rebuild(t.Context(), nil)
 			require.ErrorIs(t, err, errFault)
 			armed = false
+			generation := 1
+			if step == stepPointerRenamed || step == stepSwapped {
+				generation = 2
+			}
+			require.Equal(t, generation, p.live.id.generation)
 			require.Equal(t, l.head(), requireFold(t, p, l))
 			someMoves(l, 10)
 			require.NoError(t, deliver(t, p, l, 1000))
