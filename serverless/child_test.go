@@ -16,7 +16,7 @@ import (
 	"github.com/leat-go/leat/serverless"
 )
 
-const childPlans = 60
+const childPlans = 36
 
 // child drains the store in dir in virtual time, until it is killed or done,
 // and says how far it is.
@@ -68,7 +68,7 @@ func TestAKilledDrainGoesOnToTheSameRows(t *testing.T) {
 			require.Len(t, want, childPlans)
 
 			dir, kills := t.TempDir(), 0
-			for !drainInChild(t, dir, ordered, 20+kills) {
+			for !drainInChild(t, dir, ordered, 20+2*kills) {
 				kills++
 				require.Less(t, kills, 100)
 			}

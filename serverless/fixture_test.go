@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,7 +100,7 @@ type bank struct {
 	*serverless.Host
 	store    *sqlite.Store
 	balances *serverless.Model
-	decided  int // calls of a command's decision
+	decided  atomic.Int64 // calls of a decision
 }
 
 func openStore(t testing.TB, dir string, clk clock.Clock) *sqlite.Store {
@@ -132,7 +133,7 @@ func wireBank(store *sqlite.Store, opts serverless.Options) *bank {
 	accounts := aggregate.NewRepository(store, Accounts, nil)
 	serverless.Command(b.Host, "deposit", func(ctx context.Context, c Deposit) (eventstore.Commit, error) {
 		return accounts.Update(ctx, c.Account, func(*Account) (aggregate.Events, error) {
-			b.decided++
+			b.decided.Add(1)
 			return aggregate.Events{Deposited(c)}, nil
 		})
 	})

@@ -35,7 +35,7 @@ func TestACommandByIDTakesEffectOnceAlsoAcrossARestart(t *testing.T) {
 			require.Equal(t, first.Position, r.Position)
 		}
 		if restart > 0 {
-			require.Zero(t, b.decided, "what was decided is not decided again")
+			require.Zero(t, b.decided.Load(), "what was decided is not decided again")
 		}
 		head, err := store.Head(t.Context())
 		require.NoError(t, err)
