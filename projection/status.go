@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/leat-go/leat/internal/sqlite"
 )
 
 // State says what a projection is doing.
@@ -105,5 +103,3 @@ func (p *Projection) Status() Status {
 	}
 	return s
 }
-
-func syncDir(dir string) error { return sqlite.SyncPath(dir) }
