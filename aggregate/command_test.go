@@ -210,3 +210,25 @@ func TestACommandWithoutAnIDIsAnOrdinaryUpdate(t *testing.T) {
 	}
 	require.Empty(t, b.stream("1")[0].Meta)
 }
+
+// TestARefusalAfterTheCommandWasCarriedOutIsItsCommit: two runs of one command
+// at once; the slower one reads what the faster one stored, and would refuse it.
+func TestARefusalAfterTheCommandWasCarriedOutIsItsCommit(t *testing.T) {
+	b := newBank(t, nil)
+	b.update("1", deposit(10))
+	ctx, _ := eventstore.WithCommand(b.Context(), "cmd-1")
+	first := true
+	commit, err := b.other.Update(ctx, "1", func(a *Account) (aggregate.Events, error) {
+		if first { // the other run comes between the question and the reading
+			first = false
+			ctx, _ := eventstore.WithCommand(b.Context(), "cmd-1")
+			_, err := b.Update(ctx, "1", withdraw(10))
+			require.NoError(t, err)
+			a.Balance = 0
+		}
+		return withdraw(10)(a)
+	})
+	require.NoError(t, err)
+	require.True(t, commit.Duplicate)
+	require.Zero(t, b.balance("1"))
+}

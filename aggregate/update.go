@@ -189,11 +189,19 @@ func (u *update) decideAndAppend(ctx context.Context) (eventstore.Commit, error)
 	decisions := 0 // that were made on the log's own state
 	for fresh := false; ; fresh = true {
 		commit, again, err := u.attempt(ctx, fresh)
-		if !again {
-			return commit, err
+		if !again && err == nil {
+			return commit, nil
 		}
-		if c, done, e := u.committed(ctx); e != nil || done {
-			return c, e
+		// Another run of the command may have carried it out meanwhile, which
+		// would explain a conflict as well as a refusal.
+		c, done, e := u.committed(ctx)
+		switch {
+		case e == nil && done:
+			return c, nil
+		case !again:
+			return commit, err
+		case e != nil:
+			return eventstore.Commit{}, e
 		}
 		if u.cached {
 			continue

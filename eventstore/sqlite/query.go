@@ -87,7 +87,8 @@ func (r *row) unexpected(i int) {
 // query runs a query with the connection's statement cache and hands each row
 // of so many columns to fn, which must not use the connection.
 func query(c *sqlite3.SQLiteConn, text string, columns int, fn func(*row) error, args ...driver.Value) (err error) {
-	s, err := c.Prepare(text)
+	// Prepare would not look into the cache; the context is of no use to it.
+	s, err := c.PrepareContext(context.Background(), text)
 	if err != nil {
 		return err
 	}
