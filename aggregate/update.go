@@ -189,8 +189,8 @@ func (u *update) decideAndAppend(ctx context.Context) (eventstore.Commit, error)
 	decisions := 0 // that were made on the log's own state
 	for fresh := false; ; fresh = true {
 		commit, again, err := u.attempt(ctx, fresh)
-		if !again && err == nil {
-			return commit, nil
+		if !again && (err == nil || errors.Is(err, eventstore.ErrOutcomeUnknown)) {
+			return commit, err
 		}
 		// Another run of the command may have carried it out meanwhile, which
 		// would explain a conflict as well as a refusal.
