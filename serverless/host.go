@@ -194,7 +194,11 @@ func (h *Host) openFiles(ctx context.Context) error {
 	if err := os.MkdirAll(h.dir, 0o700); err != nil {
 		return fmt.Errorf("serverless: %w", err)
 	}
-	var err error
+	// The sagas first: they may refuse to start, with what they have pending.
+	err := h.openSagas(ctx)
+	if err != nil {
+		return err
+	}
 	if h.ledger, err = openLedger(ctx, h.dir); err != nil {
 		return err
 	}
@@ -204,9 +208,6 @@ func (h *Host) openFiles(ctx context.Context) error {
 			return fmt.Errorf("serverless: %w", err)
 		}
 		m.open.Store(p)
-	}
-	if err := h.openSagas(ctx); err != nil {
-		return err
 	}
 	for _, f := range h.events {
 		if err := f.open(ctx, h); err != nil {
