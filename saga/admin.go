@@ -154,10 +154,7 @@ func (o *outbox) reserve(instance int64, id string) (*command, error) {
 	case l.busy:
 		return nil, fmt.Errorf("%w: the command %s is in flight", ErrState, id)
 	}
-	if l.queued {
-		l.queued = false
-		o.ready = without(o.ready, l)
-	}
+	o.retract(l)
 	l.busy = true
 	return l.commands[0], nil
 }
@@ -291,10 +288,7 @@ func (o *outbox) withdrawable(instance int64, failed bool) []*command {
 	case l.busy:
 		return append([]*command(nil), l.commands[1:]...)
 	}
-	if l.queued { // so that it does not leave before the transaction commits
-		l.queued = false
-		o.ready = without(o.ready, l)
-	}
+	o.retract(l) // so that it does not leave before the transaction commits
 	return append([]*command(nil), l.commands...)
 }
 
@@ -326,13 +320,4 @@ func (o *outbox) withdrawn(instance int64, cmds []*command) {
 	o.offer(l)
 	o.tidy(l)
 	o.check()
-}
-
-func without(lanes []*lane, l *lane) []*lane {
-	for n, x := range lanes {
-		if x == l {
-			return append(lanes[:n:n], lanes[n+1:]...)
-		}
-	}
-	return lanes
 }

@@ -236,71 +236,62 @@ func (o *outbox) send(ctx context.Context, sub *subscription, out chan<- *messag
 	return nil
 }
 
-// deliverOrdered sends commands while a Settle waits: first every event of the
-// log is applied, then what can leave and has the least (clock, chain) leaves
-// in order, one at a time; then the same again, events before rejections.
-// Nothing in that depends on when anything happened, nor on a crash between:
-// what was carried out before is carried out again, and is a duplicate.
+// deliverOrdered sends commands while a Settle waits, one at a time: those of
+// the least (clock, chain), by (saga, key, sequence). Then, and after every
+// outcome but done, the log is applied up to its head and outcomes recorded,
+// events before rejections. So what leaves next depends on the inputs alone,
+// not on when anything happened, nor on a crash between: a command that was
+// done leaves again and is a duplicate, and one that was rejected is decided
+// again before anything else could change.
 func (o *outbox) deliverOrdered(ctx context.Context, sub *subscription, out chan<- *message.Message) {
 	for failures := 0; ctx.Err() == nil; {
 		if !o.settling() {
 			select {
 			case <-o.wake:
-				continue
 			case <-ctx.Done():
-				return
 			}
+			continue
 		}
-		cmds, err := o.prepare(ctx)
-		if err != nil {
+		if err := o.e.catchUp(ctx); err != nil {
 			failures++
 			o.e.warn(ctx, "sagas cannot prepare the next commands", err)
 			pause(ctx, o.e.opts.backoff(failures))
 			continue
 		}
 		failures = 0
-		for n, c := range cmds {
-			if !o.one(ctx, sub, out, c) {
-				for _, c := range cmds[n+1:] {
-					o.ended(&result{cmd: c, outcome: outcomeStopped})
-				}
-				return
+		var within group
+		done := true
+		for done && ctx.Err() == nil {
+			c := o.nextOrdered(&within)
+			if c == nil {
+				break
 			}
+			done = o.one(ctx, sub, out, c)
+		}
+		if within == (group{}) {
+			o.releaseIdle()
 		}
 	}
 }
 
-// prepare applies the log up to its head and takes the next round. Without one
-// the Settle calls go.
-func (o *outbox) prepare(ctx context.Context) ([]*command, error) {
-	if err := o.e.catchUp(ctx); err != nil {
-		return nil, err
-	}
-	if cmds := o.round(); cmds != nil {
-		return cmds, nil
-	}
+// releaseIdle lets the Settle calls go where nothing can leave.
+func (o *outbox) releaseIdle() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.ready) == 0 {
 		o.release()
 	}
-	return nil, nil
 }
 
-// one sends a command and waits for its result. It returns false where the
-// subscription ended.
+// one sends a command and waits for its result. It tells whether that is done.
 func (o *outbox) one(ctx context.Context, sub *subscription, out chan<- *message.Message, c *command) bool {
-	ended := make(chan struct{})
-	r := o.send(ctx, sub, out, c, func(r *result) {
-		o.ended(r)
-		close(ended)
-	})
-	if r != nil {
-		o.ended(r)
-		return ctx.Err() == nil
+	ended := make(chan *result, 1)
+	if r := o.send(ctx, sub, out, c, func(r *result) { ended <- r }); r != nil {
+		ended <- r
 	}
-	<-ended
-	return ctx.Err() == nil
+	r := <-ended
+	o.ended(r)
+	return r.outcome == outcomeDone
 }
 
 func (o *outbox) settling() bool {
@@ -392,6 +383,11 @@ func (o *outbox) flush(quiet bool) error {
 func (o *outbox) flushLocked(ctx context.Context, quiet bool) error {
 	if n, _ := o.unrecorded(); n == 0 {
 		return nil
+	}
+	if o.e.unsure {
+		if err := o.e.reload(ctx); err != nil {
+			return err
+		}
 	}
 	return o.e.transact(ctx, func(w *work) error { return w.results(quiet) })
 }

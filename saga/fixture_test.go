@@ -328,10 +328,18 @@ func (w *world) stats() Stats {
 	return s
 }
 
+// record records what is known of commands.
+func (w *world) record() {
+	w.t.Helper()
+	require.NoError(w.t, w.lock(w.t.Context()))
+	defer w.unlock()
+	require.NoError(w.t, w.outbox.flushLocked(w.t.Context(), false))
+}
+
 // pending returns the types of the commands that are not done.
 func (w *world) pending() []string {
 	w.t.Helper()
-	require.NoError(w.t, w.outbox.flush(false))
+	w.record()
 	list, err := w.Pending(w.t.Context(), 1000)
 	require.NoError(w.t, err)
 	types := []string{}
@@ -357,7 +365,7 @@ func (w *world) audit() {
 	w.t.Helper()
 	_, _, err := w.NextDue(w.t.Context())
 	require.NoError(w.t, err)
-	require.NoError(w.t, w.outbox.flush(false))
+	w.record()
 	before := w.stats()
 	ctx := w.t.Context()
 	require.NoError(w.t, w.lock(ctx))

@@ -129,11 +129,15 @@ func (s *script) carry(ctx context.Context, cmd bus.Command) (eventstore.Commit,
 	if err != nil || ok {
 		return commit, err
 	}
-	// The same order is charged twice: what is drawn depends on the id's hash.
 	key := cmd.Type + string(cmd.Data)
+	// What is decided depends on all that was decided before.
+	head, err := s.log.Head(ctx)
+	if err != nil {
+		return eventstore.Commit{}, err
+	}
 	events := []eventstore.Event{did{key}}
 	n := string(cmd.Data[len(`{"Order":"`)])
-	switch luck := draw(s.seed, key, 4); {
+	switch luck := draw(s.seed, fmt.Sprint(key, head), 4); {
 	case cmd.Type == "reserve" && luck == 0, cmd.Type == "charge" && luck == 0, cmd.Type == "remind" && luck == 0:
 		return eventstore.Commit{}, refusal{"unlucky"}
 	case cmd.Type == "reserve" && luck > 1:
@@ -146,6 +150,12 @@ func (s *script) carry(ctx context.Context, cmd bus.Command) (eventstore.Commit,
 	commit, err = s.appendTo(ctx, cmd.ID, "out-"+n, cmd.Metadata, events...)
 	if err == nil && s.boundary("after dispatch") {
 		return eventstore.Commit{}, errCrash
+	}
+	if err == nil && draw(s.seed+uint64(s.crashes), "deliver"+cmd.ID, 2) == 0 {
+		// The bus delivers while other commands are under way.
+		if err := s.tryFeed(2); err != nil {
+			return eventstore.Commit{}, err
+		}
 	}
 	return commit, err
 }

@@ -94,7 +94,7 @@ func (e *Engine) transact(ctx context.Context, fn func(*work) error) error {
 			e.unsure = true
 		}
 		e.outbox.giveBack(w.taken)
-		return fmt.Errorf("saga: %w", err)
+		return fmt.Errorf("saga step: %w", err)
 	}
 	w.committed()
 	return nil
