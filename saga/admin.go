@@ -82,8 +82,8 @@ func (e *Engine) Cancel(ctx context.Context, saga, key, reason string) error {
 			return err
 		}
 		i.nextAttempt, i.attempts, i.failedAt = 0, 0, 0
-		w.compensate(i, reason)
-		return w.unwind(i, i.cursor, 1)
+		w.compensate(i, reason, i.cursor, 1, w.now)
+		return w.unwind(i)
 	})
 }
 

@@ -447,7 +447,7 @@ func (w *work) result(r *result) error {
 			return err
 		}
 	}
-	return w.unwind(i, c.root, c.hops+1)
+	return w.unwind(i)
 }
 
 func (w *work) undoing(instance int64) bool {

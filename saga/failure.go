@@ -170,7 +170,7 @@ func (w *work) resume(i *instance) error {
 		w.unstray(i)
 		return w.finish(i, Completed, "")
 	}
-	return w.unwind(i, i.cursor, 1)
+	return w.unwind(i)
 }
 
 // again gives the instance a waiting input. It returns false where that

@@ -56,6 +56,9 @@ type instance struct {
 	journal      int64 // as used
 	waited       int64 // as used
 	undos        string
+	undoRoot     int64 // of the next undo, as those of a command
+	undoHops     int
+	undoAt       int64
 	correlation  string
 	reason       string
 	attempts     int
@@ -101,12 +104,12 @@ func (i *instance) setStack(stack []undo) error {
 }
 
 const instanceColumns = `id, saga, key, stray, status, undoing, state, state_version, version, cursor, sequence, journal, waited,
-	undo, correlation, reason, attempts, failed_at, next_attempt, created, updated, completed`
+	undo, undo_root, undo_hops, undo_at, correlation, reason, attempts, failed_at, next_attempt, created, updated, completed`
 
 func scanInstance(row interface{ Scan(...any) error }) (*instance, error) {
 	i := &instance{loaded: true}
 	err := row.Scan(&i.id, &i.saga, &i.key, &i.stray, &i.status, &i.undoing, &i.state, &i.stateVersion, &i.version, &i.cursor, &i.sequence,
-		&i.journal, &i.waited, &i.undos, &i.correlation, &i.reason, &i.attempts, &i.failedAt, &i.nextAttempt, &i.created, &i.updated, &i.completed)
+		&i.journal, &i.waited, &i.undos, &i.undoRoot, &i.undoHops, &i.undoAt, &i.correlation, &i.reason, &i.attempts, &i.failedAt, &i.nextAttempt, &i.created, &i.updated, &i.completed)
 	if err != nil {
 		return nil, err
 	}
@@ -119,18 +122,18 @@ func (w *work) save(i *instance) error {
 	if !i.loaded {
 		_, err := w.tx.Exec(`
 			INSERT INTO instance (`+instanceColumns+`, swept)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
 			i.id, i.saga, i.key, i.stray, string(i.status), i.undoing, i.state, i.stateVersion, 1, i.cursor, i.sequence, i.journal, i.waited,
-			i.undos, i.correlation, i.reason, i.attempts, i.failedAt, i.nextAttempt, i.created, i.updated, i.completed)
+			i.undos, i.undoRoot, i.undoHops, i.undoAt, i.correlation, i.reason, i.attempts, i.failedAt, i.nextAttempt, i.created, i.updated, i.completed)
 		return err
 	}
 	result, err := w.tx.Exec(`
 		UPDATE instance
 		SET status = ?, undoing = ?, state = ?, state_version = ?, version = version + 1, cursor = ?, sequence = ?, journal = ?, waited = ?,
-			undo = ?, correlation = ?, reason = ?, attempts = ?, failed_at = ?, next_attempt = ?, updated = ?, completed = ?
+			undo = ?, undo_root = ?, undo_hops = ?, undo_at = ?, correlation = ?, reason = ?, attempts = ?, failed_at = ?, next_attempt = ?, updated = ?, completed = ?
 		WHERE id = ? AND version = ?`,
 		string(i.status), i.undoing, i.state, i.stateVersion, i.cursor, i.sequence, i.journal, i.waited,
-		i.undos, i.correlation, i.reason, i.attempts, i.failedAt, i.nextAttempt, i.updated, i.completed, i.id, i.version)
+		i.undos, i.undoRoot, i.undoHops, i.undoAt, i.correlation, i.reason, i.attempts, i.failedAt, i.nextAttempt, i.updated, i.completed, i.id, i.version)
 	if err != nil {
 		return err
 	}

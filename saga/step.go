@@ -379,27 +379,25 @@ func (w *work) apply(i *instance, in *input, c *Context, state string) error {
 	if err := w.note(i, in.kind, in.ref, in.name, strings.TrimSpace(journal.String())); err != nil {
 		return err
 	}
-	return w.end(i, c.ending, c.reason, silent, in.root, in.chain()+1)
-}
-
-func (w *work) end(i *instance, e ending, reason string, silent bool, root int64, hops int) error {
-	switch e {
+	switch c.ending {
 	case endingComplete:
-		return w.finish(i, Completed, reason)
+		return w.finish(i, Completed, c.reason)
 	case endingFail:
-		return w.finish(i, Failed, reason)
+		return w.finish(i, Failed, c.reason)
 	case endingCompensate:
-		w.compensate(i, reason)
+		w.compensate(i, c.reason, in.root, in.chain()+1, max(w.now, in.at))
 		if silent {
-			return w.finish(i, Compensated, reason)
+			return w.finish(i, Compensated, c.reason)
 		}
-		return w.unwind(i, root, hops)
+		return w.unwind(i)
 	}
 	return nil
 }
 
-// compensate begins the compensation.
-func (w *work) compensate(i *instance, reason string) {
+// compensate begins the compensation. Where its commands stand in the order of
+// all is fixed here, whenever they can leave.
+func (w *work) compensate(i *instance, reason string, root int64, hops int, at int64) {
+	i.undoRoot, i.undoHops, i.undoAt = root, hops, at
 	i.undoing, i.status, i.reason = true, Compensating, reason
 	w.touch(i)
 	w.wipe(i)
@@ -423,7 +421,7 @@ func (w *work) finish(i *instance, s Status, reason string) error {
 
 // unwind sends the topmost undo, once every command sent before is done or
 // rejected. After the last the instance is compensated.
-func (w *work) unwind(i *instance, root int64, hops int) error {
+func (w *work) unwind(i *instance) error {
 	if !i.undoing || i.status == Parked || w.e.outbox.rows(i.id)+w.pending[i.id] > 0 {
 		return nil
 	}
@@ -442,9 +440,10 @@ func (w *work) unwind(i *instance, root int64, hops int) error {
 	i.sequence++
 	cmd := &command{
 		instance: i.id, sequence: i.sequence, saga: i.b.name, key: i.key, id: top.ID, typ: top.Type, data: top.Data,
-		root: root, hops: hops, at: w.now, undo: true, ready: true,
-		meta: w.metadata(i, "undo "+top.Name+" of "+i.key, hops, nil),
+		root: i.undoRoot, hops: i.undoHops, at: i.undoAt, undo: true, ready: true,
+		meta: w.metadata(i, "undo "+top.Name+" of "+i.key, i.undoHops, nil),
 	}
+	i.undoHops++
 	if err := w.insert(cmd); err != nil {
 		return err
 	}

@@ -183,8 +183,8 @@ func (e *Engine) catchUp(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("saga: read head: %w", err)
 	}
-	_, urgent := e.outbox.unrecorded()
-	if !urgent && head <= e.checkpoint.Load().Position {
+	results, _ := e.outbox.unrecorded()
+	if results == 0 && head <= e.checkpoint.Load().Position {
 		return nil
 	}
 	return e.transact(ctx, func(w *work) error {

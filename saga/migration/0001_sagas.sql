@@ -19,7 +19,8 @@ INSERT INTO engine (id, last_time) VALUES (1, 0);
 
 -- One row for each instance, for ever: what is finished leaves its key as a
 -- tombstone. A stray row stands for a stream with events that cannot be read;
--- its key is the stream. next_attempt and failed_at are wall time, the other
+-- its key is the stream. undo is the stack of what Compensate would undo, and
+-- undo_root, undo_hops and undo_at are those of its next command. next_attempt and failed_at are wall time, the other
 -- times are the clock's; 0 is none.
 CREATE TABLE instance (
 	id            INTEGER PRIMARY KEY,
@@ -36,6 +37,9 @@ CREATE TABLE instance (
 	journal       INTEGER NOT NULL,
 	waited        INTEGER NOT NULL,
 	undo          TEXT NOT NULL,
+	undo_root     INTEGER NOT NULL,
+	undo_hops     INTEGER NOT NULL,
+	undo_at       INTEGER NOT NULL,
 	correlation   TEXT NOT NULL,
 	reason        TEXT NOT NULL,
 	attempts      INTEGER NOT NULL,
