@@ -1,6 +1,7 @@
 package saga
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -54,4 +55,71 @@ func BenchmarkSteps(b *testing.B) {
 		steps += page
 	}
 	b.ReportMetric(float64(steps)/b.Elapsed().Seconds(), "steps/s")
+}
+
+// BenchmarkInstants measures virtual time: one timer, one command and one event
+// an instant, each instant settled, at full durability.
+func BenchmarkInstants(b *testing.B) {
+	for _, ordered := range []bool{false, true} {
+		b.Run(fmt.Sprint("ordered=", ordered), func(b *testing.B) {
+			def := Define("bench", 1,
+				Starts(byPlaced, func(o *order, c *Context, e placed) error {
+					c.After("next", time.Second)
+					return nil
+				}),
+				Timer("next", func(o *order, c *Context) error {
+					c.Send(reserve{c.Key()})
+					return nil
+				}))
+			clk := clock.NewVirtual(start)
+			log := memory.New(&memory.Options{Clock: clk})
+			e, err := Open(b.Context(), b.TempDir(), log, clk, []*Definition{def}, &Options{Ordered: ordered})
+			require.NoError(b, err)
+			ctx, cancel := context.WithCancel(b.Context())
+			router, err := bus.NewRouter(log, nil)
+			require.NoError(b, err)
+			require.NoError(b, router.Add(e))
+			placedEvent := func(id string, meta eventstore.Metadata) eventstore.Batch {
+				ev, err := eventstore.Encode(placed{"1"})
+				require.NoError(b, err)
+				ev.Metadata = meta
+				return eventstore.Batch{ID: id, Writes: []eventstore.Write{{Stream: "s", Events: []eventstore.EventData{ev}}}}
+			}
+			require.NoError(b, router.AddHandler("outbox", "", e.Outbox(), e.Dispatcher(func(ctx context.Context, cmd bus.Command) (eventstore.Commit, error) {
+				return log.Append(ctx, placedEvent(cmd.ID, cmd.Metadata))
+			})))
+			ended := make(chan error, 1)
+			go func() { ended <- router.Run(ctx) }()
+			<-router.Running()
+			_, err = log.Append(b.Context(), placedEvent("", nil))
+			require.NoError(b, err)
+			settle := func() {
+				for {
+					head, err := log.Head(ctx)
+					require.NoError(b, err)
+					require.NoError(b, router.Settle(ctx, head))
+					require.NoError(b, e.Settle(ctx))
+					again, err := log.Head(ctx)
+					require.NoError(b, err)
+					if again == head {
+						return
+					}
+				}
+			}
+			settle()
+			for b.Loop() {
+				due, ok, err := e.NextDue(ctx)
+				require.NoError(b, err)
+				require.True(b, ok)
+				clk.Advance(due)
+				n, err := e.FireDue(ctx)
+				require.NoError(b, err)
+				require.Equal(b, 1, n)
+				settle()
+			}
+			cancel()
+			require.NoError(b, <-ended)
+			require.NoError(b, e.Close())
+		})
+	}
 }

@@ -1,9 +1,11 @@
 package saga
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/leat-go/leat/eventstore"
@@ -29,6 +31,7 @@ func (e *Engine) FireDue(ctx context.Context) (int, error) {
 type dueTimer struct {
 	timer
 	timerKey
+	of *instance
 }
 
 // fire fires up to FirePage timers in one transaction and tells whether there
@@ -52,11 +55,12 @@ func (e *Engine) fire(ctx context.Context) (fired int, more bool, err error) {
 		if err := w.catchUp(ctx); err != nil {
 			return err
 		}
-		list, err := w.due()
-		if err != nil {
+		var list []*dueTimer
+		var err error
+		if list, more, err = w.due(); err != nil {
 			return err
 		}
-		fired, more = 0, len(list) == FirePage
+		fired = 0
 		for _, t := range list {
 			ok, err := w.fire(t)
 			if err != nil {
@@ -66,8 +70,9 @@ func (e *Engine) fire(ctx context.Context) (fired int, more bool, err error) {
 				fired++
 			}
 		}
-		// What was armed for now is due as well.
-		more = more || fired > 0
+		for _, t := range w.timers { // what was set for now is due as well
+			more = more || t != nil && t.due <= w.now
+		}
 		return nil
 	})
 	if err != nil {
@@ -76,22 +81,51 @@ func (e *Engine) fire(ctx context.Context) (fired int, more bool, err error) {
 	return fired, more, nil
 }
 
-// due returns the timers that are due, of running instances.
-func (w *work) due() (list []dueTimer, err error) {
+// due returns timers that are due, in the order in which they fire, FirePage
+// or, of one instant, all. It tells whether there may be more.
+func (w *work) due() (list []*dueTimer, more bool, err error) {
+	list, err = w.dueUntil(w.now, FirePage)
+	if err != nil {
+		return nil, false, err
+	}
+	if more = len(list) == FirePage; more {
+		// Those of the last instant may not all be here.
+		last := list[FirePage-1].due
+		if list[0].due == last {
+			list, err = w.dueUntil(last, -1)
+		} else {
+			list = slices.DeleteFunc(list, func(t *dueTimer) bool { return t.due == last })
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
+	for _, t := range list {
+		if t.of, err = w.load(t.instance); err != nil {
+			return nil, false, err
+		}
+		w.known[t.timerKey] = &t.timer
+	}
+	slices.SortFunc(list, func(a, b *dueTimer) int {
+		return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(w.e.names[a.of.saga], w.e.names[b.of.saga]),
+			cmp.Compare(a.of.key, b.of.key), cmp.Compare(a.name, b.name))
+	})
+	return list, more, nil
+}
+
+func (w *work) dueUntil(until int64, limit int) (list []*dueTimer, err error) {
 	rows, err := w.tx.Query(`
-		SELECT t.instance, t.name, t.due, t.ref, t.root, t.hops
-		FROM timer t
-		JOIN instance i ON i.id = t.instance
-		JOIN saga s ON s.id = i.saga
-		WHERE t.held = 0 AND t.due <= ? AND s.active = 1
-		ORDER BY t.due, s.name, i.key, t.name
-		LIMIT ?`, w.now, FirePage)
+		SELECT instance, name, due, ref, root, hops
+		FROM timer
+		WHERE held = 0 AND due <= ?
+		ORDER BY due
+		LIMIT ?`, until, limit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var t dueTimer
+		t := &dueTimer{}
 		if err := rows.Scan(&t.instance, &t.name, &t.due, &t.ref, &t.root, &t.hops); err != nil {
 			return nil, err
 		}
@@ -101,11 +135,8 @@ func (w *work) due() (list []dueTimer, err error) {
 }
 
 // fire gives the instance its timer, unless an event cancelled or moved it.
-func (w *work) fire(t dueTimer) (bool, error) {
-	i, err := w.load(t.instance)
-	if err != nil {
-		return false, err
-	}
+func (w *work) fire(t *dueTimer) (bool, error) {
+	i := t.of
 	now, err := w.timer(i, t.name)
 	if err != nil || now == nil || now.ref != t.ref || i.status.finished() || i.undoing || i.blocking() {
 		return false, err

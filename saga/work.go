@@ -28,7 +28,8 @@ type work struct {
 	instances map[int64]*instance
 	byKey     map[instanceKey]*instance // nil: there is none
 	changed   []*instance               // that differ from the file
-	timers    map[timerKey]*timer       // nil: gone
+	timers    map[timerKey]*timer       // as changed; nil: gone
+	known     map[timerKey]*timer       // as read
 	wiped     []*instance               // whose timers are all gone
 	commands  []*command                // that are new
 	taken     []*result                 // from the outbox; given back unless committed
@@ -64,7 +65,7 @@ type timer struct {
 func (e *Engine) transact(ctx context.Context, fn func(*work) error) error {
 	w := &work{
 		e: e, now: max(e.clock.Now().UnixNano(), e.lastTime), wall: time.Now().UnixNano(), position: e.checkpoint.Load().Position,
-		instances: map[int64]*instance{}, byKey: map[instanceKey]*instance{}, timers: map[timerKey]*timer{}, pending: map[int64]int{},
+		instances: map[int64]*instance{}, byKey: map[instanceKey]*instance{}, timers: map[timerKey]*timer{}, known: map[timerKey]*timer{}, pending: map[int64]int{},
 	}
 	w.read = func(position int64) (eventstore.Recorded, error) { return e.event(ctx, position) }
 	nextID := e.nextID
@@ -378,6 +379,9 @@ func (w *work) timer(i *instance, name string) (*timer, error) {
 		return nil, nil
 	}
 	if t, ok := w.timers[timerKey{i.id, name}]; ok {
+		return t, nil
+	}
+	if t, ok := w.known[timerKey{i.id, name}]; ok {
 		return t, nil
 	}
 	t := &timer{}
