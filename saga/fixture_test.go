@@ -12,15 +12,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/clock"
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/eventstore/memory"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var start = time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
 
