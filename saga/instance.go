@@ -2,7 +2,6 @@ package saga
 
 import (
 	"database/sql"
-	"encoding/json"
 	"fmt"
 )
 
@@ -24,20 +23,6 @@ const (
 )
 
 func (s Status) finished() bool { return s == Completed || s == Compensated || s == Failed }
-
-// undo is an entry of the undo stack.
-type undo struct {
-	Name string `json:"name"`
-	Type string `json:"type"`
-	Data string `json:"data"`
-	// ID is its command's, by the step that pushed it.
-	ID string `json:"id"`
-	// Actions are the sequences of the commands it undoes, without those that
-	// were rejected.
-	Actions []int64 `json:"actions,omitempty"`
-	// Always: it was pushed without a command after it, and always runs.
-	Always bool `json:"always,omitempty"`
-}
 
 // instance is a row of the table, as a work changes it.
 type instance struct {
@@ -78,30 +63,6 @@ type instance struct {
 
 // blocking tells whether inputs have to wait.
 func (i *instance) blocking() bool { return i.status == Parked || i.nextAttempt != 0 }
-
-func (i *instance) stack() ([]undo, error) {
-	if i.undos == "" {
-		return nil, nil
-	}
-	var stack []undo
-	if err := json.Unmarshal([]byte(i.undos), &stack); err != nil {
-		return nil, &permanentError{fmt.Errorf("decode undo stack: %w", err)}
-	}
-	return stack, nil
-}
-
-func (i *instance) setStack(stack []undo) error {
-	if len(stack) == 0 {
-		i.undos = ""
-		return nil
-	}
-	raw, err := json.Marshal(stack)
-	if err != nil {
-		return fmt.Errorf("encode undo stack: %w", err)
-	}
-	i.undos = string(raw)
-	return nil
-}
 
 const instanceColumns = `id, saga, key, stray, status, undoing, state, state_version, version, cursor, sequence, journal, waited,
 	undo, undo_root, undo_hops, undo_at, correlation, reason, attempts, failed_at, next_attempt, created, updated, completed`

@@ -1,7 +1,6 @@
 package saga
 
 import (
-	"cmp"
 	"container/heap"
 	"context"
 	"database/sql"
@@ -274,65 +273,6 @@ func (o *outbox) next(limit int) *command {
 	l.queued, l.busy = false, true
 	o.inFlight++
 	return l.commands[0]
-}
-
-// group is what commands that leave without a step between have in common.
-type group struct {
-	at   int64
-	hops int
-}
-
-// nextOrdered takes the first command that can leave, for Ordered; nil where
-// there is none, or it belongs to a later group.
-func (o *outbox) nextOrdered(within *group) *command {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.ready) == 0 {
-		return nil
-	}
-	c := o.ready[0].commands[0]
-	if g := (group{c.at, c.hops}); *within != (group{}) && *within != g {
-		return nil
-	} else {
-		*within = g
-	}
-	l := heap.Pop((*byOrder)(&o.ready)).(*lane)
-	l.queued, l.busy = false, true
-	o.inFlight++
-	return c
-}
-
-// byOrder is a heap of lanes by the order of their first commands, those of one
-// lane being in sequence: a total order that depends on nothing but the inputs.
-type byOrder []*lane
-
-func (h byOrder) Len() int { return len(h) }
-func (h byOrder) Less(a, b int) bool {
-	x, y := h[a].commands[0], h[b].commands[0]
-	return cmp.Or(cmp.Compare(x.at, y.at), cmp.Compare(x.hops, y.hops), cmp.Compare(x.saga, y.saga), cmp.Compare(x.key, y.key)) < 0
-}
-func (h byOrder) Swap(a, b int) { h[a], h[b] = h[b], h[a] }
-func (h *byOrder) Push(l any)   { *h = append(*h, l.(*lane)) }
-func (h *byOrder) Pop() any {
-	last := len(*h) - 1
-	l := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	return l
-}
-
-// retract takes the lane out of ready. mu is held.
-func (o *outbox) retract(l *lane) {
-	if !l.queued {
-		return
-	}
-	l.queued = false
-	n := slices.Index(o.ready, l)
-	if o.e.opts.Ordered {
-		heap.Remove((*byOrder)(&o.ready), n)
-		return
-	}
-	o.ready = slices.Delete(o.ready, n, n+1)
 }
 
 // ended takes in the result of a command that was in flight.

@@ -11,79 +11,6 @@ import (
 	"github.com/leat-go/leat/eventstore"
 )
 
-// HopsKey is the metadata key of the length of the chain of steps that an
-// event comes from.
-const HopsKey = "saga_hops"
-
-// Kinds of inputs, as they stand in the journal.
-const (
-	kindEvent     = "event"
-	kindTimer     = "timer"
-	kindRejection = "rejection"
-	kindAdmin     = "admin"
-	kindUndo      = "undo"
-)
-
-// input is what an instance is given: an event, a timer or a rejection.
-type input struct {
-	kind      string
-	name      string // event type, timer name or command type
-	ref       string // see DESIGN: what identifies the input for ever
-	root      int64  // position of the root cause
-	at        int64  // its time
-	hops      int
-	position  int64
-	event     *eventInput
-	handler   *eventHandler
-	payload   any
-	timerRef  string
-	rejection rejection
-}
-
-// eventInput is an event, with its metadata decoded when first needed.
-type eventInput struct {
-	eventstore.Recorded
-	meta eventstore.Metadata
-}
-
-func (e *eventInput) metadata() eventstore.Metadata {
-	if e.meta == nil {
-		meta, err := e.Meta.Decode()
-		if err != nil {
-			meta = eventstore.Metadata{} // correlation is lost with it, not the event
-		}
-		e.meta = meta
-	}
-	return e.meta
-}
-
-func (e *eventInput) correlation() string {
-	if id := e.metadata()[eventstore.CorrelationID]; id != "" {
-		return id
-	}
-	return e.ID.String()
-}
-
-// chain returns how many steps, without time between them, led to the input.
-func (in *input) chain() int {
-	if in.event == nil {
-		return in.hops
-	}
-	n, err := strconv.Atoi(in.event.metadata()[HopsKey])
-	if err != nil {
-		return 0 // it comes from outside
-	}
-	return n
-}
-
-// causation names the input as the cause of a command.
-func (in *input) causation() string {
-	if in.event != nil {
-		return in.event.ID.String()
-	}
-	return in.ref
-}
-
 // page applies events of the log.
 func (w *work) page(events []eventstore.Recorded, through eventstore.Anchor) error {
 	for _, ev := range events {
@@ -110,28 +37,6 @@ func (w *work) page(events []eventstore.Recorded, through eventstore.Anchor) err
 	w.position = max(w.position, through.Position)
 	w.through = through
 	return nil
-}
-
-// route calls the key function. What it cannot read is an error.
-func (h *eventHandler) safeRoute(ev eventstore.Recorded) (payload any, keys []string, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &panicError{value: v, stack: debug.Stack()}
-		}
-	}()
-	payload, keys, err = h.route(ev)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, key := range keys {
-		if key == "" {
-			continue
-		}
-		if err := eventstore.CheckName("saga key", key); err != nil {
-			return nil, nil, err
-		}
-	}
-	return payload, keys, nil
 }
 
 // event gives an event to the saga's instances that it is for. One that cannot
@@ -251,6 +156,9 @@ func (w *work) handle(i *instance, in *input) (c *Context, state string, err err
 	if err != nil {
 		return nil, "", &permanentError{err}
 	}
+	if _, err := i.stack(); err != nil {
+		return nil, "", err
+	}
 	position := w.position
 	if in.event != nil {
 		position = in.position
@@ -318,65 +226,26 @@ func (w *work) apply(i *instance, in *input, c *Context, state string) error {
 	if in.kind == kindTimer {
 		w.timers[timerKey{i.id, in.name}] = nil
 	}
-	silent := in.kind == kindEvent && in.position <= i.b.silent
-	stack, err := i.stack()
-	if err != nil {
+	a := &applying{w: w, i: i, in: in, clock: c.clock, silent: in.kind == kindEvent && in.position <= i.b.silent, bound: -1}
+	var err error
+	if a.stack, err = i.stack(); err != nil {
 		return err
 	}
-	var journal strings.Builder
-	bound := -1 // the undo that the commands of this step belong to
-	undos := false
 	for n, ef := range c.effects {
-		if journal.Len() > 0 {
-			journal.WriteByte(' ')
+		if a.journal.Len() > 0 {
+			a.journal.WriteByte(' ')
 		}
-		switch ef.kind {
-		case effectSend:
-			journal.WriteString("send:" + ef.name)
-			if silent {
-				journal.WriteString("(suppressed)")
-				continue
-			}
-			cmd := w.command(i, in, n, ef)
-			if bound >= 0 {
-				stack[bound].Actions = append(stack[bound].Actions, cmd.sequence)
-			}
-			if err := w.insert(cmd); err != nil {
-				return err
-			}
-		case effectUndo:
-			journal.WriteString("undo:" + ef.undo)
-			stack = push(stack, undo{Name: ef.undo, Type: ef.name, Data: ef.data, ID: commandID(in.root, i.b.name, i.key, in.ref, n)})
-			bound, undos = len(stack)-1, true
-		case effectTimer:
-			journal.WriteString("timer:" + ef.name)
-			hops := 0
-			if ef.due <= c.clock {
-				hops = in.chain() + 1 // no time passes
-			}
-			w.timers[timerKey{i.id, ef.name}] = &timer{due: ef.due, ref: fingerprint(i.b.name, i.key, in.ref, n), root: in.root, hops: hops}
-		case effectCancel:
-			journal.WriteString("cancel:" + ef.name)
-			w.timers[timerKey{i.id, ef.name}] = nil
-		case effectAlias:
-			journal.WriteString("alias:" + ef.name)
-			if err := w.alias(i, ef.name); err != nil {
-				return err
-			}
-		}
-	}
-	if undos {
-		for n := range stack {
-			stack[n].Always = stack[n].Always || len(stack[n].Actions) == 0
-		}
-		if err := i.setStack(stack); err != nil {
+		if err := a.effect(n, ef); err != nil {
 			return err
 		}
 	}
-	if c.ending != endingNone {
-		journal.WriteString(" " + string(c.ending))
+	if err := a.saveStack(); err != nil {
+		return err
 	}
-	if err := w.note(i, in.kind, in.ref, in.name, strings.TrimSpace(journal.String())); err != nil {
+	if c.ending != endingNone {
+		a.journal.WriteString(" " + string(c.ending))
+	}
+	if err := w.note(i, in.kind, in.ref, in.name, strings.TrimSpace(a.journal.String())); err != nil {
 		return err
 	}
 	switch c.ending {
@@ -386,7 +255,7 @@ func (w *work) apply(i *instance, in *input, c *Context, state string) error {
 		return w.finish(i, Failed, c.reason)
 	case endingCompensate:
 		w.compensate(i, c.reason, in.root, in.chain()+1, max(w.now, in.at))
-		if silent {
+		if a.silent {
 			return w.finish(i, Compensated, c.reason)
 		}
 		return w.unwind(i)
@@ -394,73 +263,63 @@ func (w *work) apply(i *instance, in *input, c *Context, state string) error {
 	return nil
 }
 
-// compensate begins the compensation. Where its commands stand in the order of
-// all is fixed here, whenever they can leave.
-func (w *work) compensate(i *instance, reason string, root int64, hops int, at int64) {
-	i.undoRoot, i.undoHops, i.undoAt = root, hops, at
-	i.undoing, i.status, i.reason = true, Compensating, reason
-	w.touch(i)
-	w.wipe(i)
+// applying is a step whose effects are being taken over.
+type applying struct {
+	w       *work
+	i       *instance
+	in      *input
+	clock   int64
+	silent  bool // commands are not sent
+	stack   []undo
+	bound   int // the undo that the next commands belong to; -1
+	journal strings.Builder
 }
 
-// finish ends the instance. Its row stays as the tombstone of its key.
-func (w *work) finish(i *instance, s Status, reason string) error {
-	i.status, i.reason, i.completed, i.undoing, i.undos = s, reason, w.now, false, ""
-	i.attempts, i.failedAt, i.nextAttempt = 0, 0, 0
-	w.touch(i)
-	w.wipe(i)
-	w.e.sweep++
-	if i.waited == 0 {
-		return nil
-	}
-	_, err := w.tx.Exec(`
-		DELETE FROM waiting
-		WHERE instance = ?`, i.id)
-	return err
-}
-
-// unwind sends the topmost undo, once every command sent before is done or
-// rejected. After the last the instance is compensated.
-func (w *work) unwind(i *instance) error {
-	if !i.undoing || i.status == Parked || w.e.outbox.rows(i.id)+w.pending[i.id] > 0 {
-		return nil
-	}
-	stack, err := i.stack()
-	if err != nil {
-		return w.park(i, err.Error())
-	}
-	if len(stack) == 0 {
-		return w.finish(i, Compensated, i.reason)
-	}
-	top := stack[len(stack)-1]
-	if err := i.setStack(stack[:len(stack)-1]); err != nil {
-		return err
-	}
-	w.touch(i)
-	i.sequence++
-	cmd := &command{
-		instance: i.id, sequence: i.sequence, saga: i.b.name, key: i.key, id: top.ID, typ: top.Type, data: top.Data,
-		root: i.undoRoot, hops: i.undoHops, at: i.undoAt, undo: true, ready: true,
-		meta: w.metadata(i, "undo "+top.Name+" of "+i.key, i.undoHops, nil),
-	}
-	i.undoHops++
-	if err := w.insert(cmd); err != nil {
-		return err
-	}
-	return w.note(i, kindUndo, top.ID, top.Name, "send:"+top.Type)
-}
-
-// push puts the undo on top, in place of one of the same name, whose actions
-// it takes over.
-func push(stack []undo, u undo) []undo {
-	for n, old := range stack {
-		if old.Name == u.Name {
-			u.Actions, u.Always = old.Actions, old.Always
-			stack = append(stack[:n:n], stack[n+1:]...)
-			break
+// effect takes over the effect with this place among those of the step.
+func (a *applying) effect(n int, ef effect) error {
+	w, i, in := a.w, a.i, a.in
+	switch ef.kind {
+	case effectSend:
+		a.journal.WriteString("send:" + ef.name)
+		if a.silent {
+			a.journal.WriteString("(suppressed)")
+			return nil
 		}
+		cmd := w.command(i, in, n, ef)
+		if a.bound >= 0 {
+			a.stack[a.bound].Actions = append(a.stack[a.bound].Actions, cmd.sequence)
+		}
+		return w.insert(cmd)
+	case effectUndo:
+		a.journal.WriteString("undo:" + ef.undo)
+		a.stack = push(a.stack, undo{Name: ef.undo, Type: ef.name, Data: ef.data, ID: commandID(in.root, i.b.name, i.key, in.ref, n)})
+		a.bound = len(a.stack) - 1
+	case effectTimer:
+		a.journal.WriteString("timer:" + ef.name)
+		hops := 0
+		if ef.due <= a.clock {
+			hops = in.chain() + 1 // no time passes
+		}
+		w.timers[timerKey{i.id, ef.name}] = &timer{due: ef.due, ref: fingerprint(i.b.name, i.key, in.ref, n), root: in.root, hops: hops}
+	case effectCancel:
+		a.journal.WriteString("cancel:" + ef.name)
+		w.timers[timerKey{i.id, ef.name}] = nil
+	case effectAlias:
+		a.journal.WriteString("alias:" + ef.name)
+		return w.alias(i, ef.name)
 	}
-	return append(stack, u)
+	return nil
+}
+
+// saveStack keeps the undos, where the step has changed them.
+func (a *applying) saveStack() error {
+	if a.bound < 0 {
+		return nil
+	}
+	for n := range a.stack {
+		a.stack[n].Always = a.stack[n].Always || len(a.stack[n].Actions) == 0
+	}
+	return a.i.setStack(a.stack)
 }
 
 // command returns the command of an effect.
@@ -472,23 +331,6 @@ func (w *work) command(i *instance, in *input, ordinal int, ef effect) *command 
 		id: commandID(in.root, i.b.name, i.key, in.ref, ordinal), typ: ef.name, data: ef.data,
 		meta: w.metadata(i, in.causation(), hops, in.event), root: in.root, hops: hops, at: max(w.now, in.at), ready: true,
 	}
-}
-
-// metadata returns what the events of a command are stamped with.
-func (w *work) metadata(i *instance, causation string, hops int, ev *eventInput) string {
-	m := eventstore.Metadata{
-		eventstore.CorrelationID: i.correlation,
-		eventstore.CausationID:   causation,
-		HopsKey:                  strconv.Itoa(hops),
-	}
-	if ev != nil {
-		for _, k := range [...]string{eventstore.TraceParent, eventstore.TraceState} {
-			if v, ok := ev.metadata()[k]; ok {
-				m[k] = v
-			}
-		}
-	}
-	return string(m.Encode())
 }
 
 // insert puts the command into the outbox.

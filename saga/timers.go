@@ -3,6 +3,7 @@ package saga
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -312,79 +313,83 @@ func (e *Engine) runTimers(ctx context.Context) error {
 	return err
 }
 
-// retry gives failing instances and commands another try when their wait is
-// over, until ctx ends.
-func (e *Engine) retry(ctx context.Context) {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for failures := 0; ctx.Err() == nil; {
-		first, _ := e.nextRetry()
-		wait := time.Hour
-		if first != 0 {
-			wait = time.Until(time.Unix(0, first))
-		}
-		timer.Reset(max(wait, 0))
-		select {
-		case <-ctx.Done():
-			return
-		case <-e.retryWake:
-			continue
-		case <-timer.C:
-		}
-		if err := e.retryDue(ctx); err != nil {
-			failures++
-			e.warn(ctx, "failed inputs cannot be tried again yet", err)
-			pause(ctx, e.opts.backoff(failures))
-			continue
-		}
-		failures = 0
-	}
+type timer struct {
+	due  int64
+	ref  string
+	root int64
+	hops int
 }
 
-// nextRetry returns the wall time of the next attempt, of an instance or a
-// command, 0 for none, and why it waits.
-func (e *Engine) nextRetry() (int64, string) {
-	first, reason := e.outbox.retryAt()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, f := range e.failing {
-		if first == 0 || f.until < first {
-			first, reason = f.until, f.reason
-		}
+func (w *work) saveTimer(k timerKey, t *timer) error {
+	if w.instances[k.instance].wiped {
+		return nil
 	}
-	return first, reason
-}
-
-// retryDue tries again what is due, a transaction for each instance.
-func (e *Engine) retryDue(ctx context.Context) error {
-	now := time.Now().UnixNano()
-	e.outbox.retryDue(now)
-	var due []int64
-	e.mu.Lock()
-	for id, f := range e.failing {
-		if f.until <= now {
-			due = append(due, id)
-		}
-	}
-	e.mu.Unlock()
-	for _, id := range due {
-		if err := e.retryInstance(ctx, id); err != nil {
+	if t == nil {
+		result, err := w.tx.Exec(`
+			DELETE FROM timer
+			WHERE instance = ? AND name = ?`, k.instance, k.name)
+		if err != nil {
 			return err
 		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		w.timerCount -= int(n)
+		w.dueLost = w.dueLost || n > 0
+		return nil
 	}
-	return nil
-}
-
-func (e *Engine) retryInstance(ctx context.Context, id int64) error {
-	if err := e.lock(ctx); err != nil {
+	if w.dueNew == 0 || t.due < w.dueNew {
+		w.dueNew = t.due
+	}
+	result, err := w.tx.Exec(`
+		UPDATE timer
+		SET due = ?, ref = ?, root = ?, hops = ?, held = 0
+		WHERE instance = ? AND name = ?`, t.due, t.ref, t.root, t.hops, k.instance, k.name)
+	if err != nil {
 		return err
 	}
-	defer e.unlock()
-	return e.transact(ctx, func(w *work) error {
-		i, err := w.load(id)
-		if err != nil || i.nextAttempt == 0 || i.nextAttempt > w.wall {
-			return err
-		}
-		return w.resume(i)
-	})
+	n, err := result.RowsAffected()
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		w.dueLost = true
+		return nil
+	}
+	w.timerCount++
+	_, err = w.tx.Exec(`
+		INSERT INTO timer (instance, name, due, ref, root, hops, held)
+		VALUES (?, ?, ?, ?, ?, ?, 0)`, k.instance, k.name, t.due, t.ref, t.root, t.hops)
+	return err
+}
+
+// timer returns the instance's timer of that name, nil where there is none.
+func (w *work) timer(i *instance, name string) (*timer, error) {
+	if i.wiped {
+		return nil, nil
+	}
+	if t, ok := w.timers[timerKey{i.id, name}]; ok {
+		return t, nil
+	}
+	if t, ok := w.known[timerKey{i.id, name}]; ok {
+		return t, nil
+	}
+	t := &timer{}
+	err := w.tx.QueryRow(`
+		SELECT due, ref, root, hops
+		FROM timer
+		WHERE instance = ? AND name = ?`, i.id, name).Scan(&t.due, &t.ref, &t.root, &t.hops)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return t, err
+}
+
+// wipe drops the instance's timers.
+func (w *work) wipe(i *instance) {
+	if !i.wiped {
+		i.wiped = true
+		w.wiped = append(w.wiped, i)
+	}
 }

@@ -53,13 +53,6 @@ type timerKey struct {
 	name     string
 }
 
-type timer struct {
-	due  int64
-	ref  string
-	root int64
-	hops int
-}
-
 // transact runs fn in a transaction and, once it is committed, has what is in
 // memory follow. The caller holds the gate.
 func (e *Engine) transact(ctx context.Context, fn func(*work) error) error {
@@ -153,50 +146,6 @@ func (w *work) flush() error {
 		}
 	}
 	return w.saveCheckpoint()
-}
-
-func (w *work) saveTimer(k timerKey, t *timer) error {
-	if w.instances[k.instance].wiped {
-		return nil
-	}
-	if t == nil {
-		result, err := w.tx.Exec(`
-			DELETE FROM timer
-			WHERE instance = ? AND name = ?`, k.instance, k.name)
-		if err != nil {
-			return err
-		}
-		n, err := result.RowsAffected()
-		if err != nil {
-			return err
-		}
-		w.timerCount -= int(n)
-		w.dueLost = w.dueLost || n > 0
-		return nil
-	}
-	if w.dueNew == 0 || t.due < w.dueNew {
-		w.dueNew = t.due
-	}
-	result, err := w.tx.Exec(`
-		UPDATE timer
-		SET due = ?, ref = ?, root = ?, hops = ?, held = 0
-		WHERE instance = ? AND name = ?`, t.due, t.ref, t.root, t.hops, k.instance, k.name)
-	if err != nil {
-		return err
-	}
-	n, err := result.RowsAffected()
-	if err != nil {
-		return err
-	}
-	if n > 0 {
-		w.dueLost = true
-		return nil
-	}
-	w.timerCount++
-	_, err = w.tx.Exec(`
-		INSERT INTO timer (instance, name, due, ref, root, hops, held)
-		VALUES (?, ?, ?, ?, ?, ?, 0)`, k.instance, k.name, t.due, t.ref, t.root, t.hops)
-	return err
 }
 
 // saveCheckpoint moves the checkpoints of the sagas that are behind, by
@@ -371,36 +320,6 @@ func (w *work) create(b *binding, key string, stray bool, correlation string) *i
 	w.byKey[instanceKey{b.id, key, stray}] = i
 	w.touch(i)
 	return i
-}
-
-// timer returns the instance's timer of that name, nil where there is none.
-func (w *work) timer(i *instance, name string) (*timer, error) {
-	if i.wiped {
-		return nil, nil
-	}
-	if t, ok := w.timers[timerKey{i.id, name}]; ok {
-		return t, nil
-	}
-	if t, ok := w.known[timerKey{i.id, name}]; ok {
-		return t, nil
-	}
-	t := &timer{}
-	err := w.tx.QueryRow(`
-		SELECT due, ref, root, hops
-		FROM timer
-		WHERE instance = ? AND name = ?`, i.id, name).Scan(&t.due, &t.ref, &t.root, &t.hops)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	return t, err
-}
-
-// wipe drops the instance's timers.
-func (w *work) wipe(i *instance) {
-	if !i.wiped {
-		i.wiped = true
-		w.wiped = append(w.wiped, i)
-	}
 }
 
 // note writes a line of the instance's journal.
