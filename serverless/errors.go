@@ -29,6 +29,8 @@ var (
 	ErrNotOpen = errors.New("serverless: host is not open")
 	// ErrClosed: the host was closed.
 	ErrClosed = errors.New("serverless: host is closed")
+	// ErrNoSagas: no saga is registered.
+	ErrNoSagas = errors.New("serverless: no sagas")
 	// ErrNoDeadLetter: there is no such dead letter.
 	ErrNoDeadLetter = errors.New("serverless: no such dead letter")
 )

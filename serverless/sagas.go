@@ -89,3 +89,19 @@ type stuckTimer struct {
 	due  time.Time
 	head int64
 }
+
+// Sagas returns the engine of the open host's sagas, for an operator: their
+// instances with state and history, and Retry, Skip, Cancel and Complete for
+// those that are parked. It is the host's to run and to close. Errors:
+// ErrNotOpen, ErrClosed, and ErrNoSagas where none is registered.
+func (h *Host) Sagas() (*saga.Engine, error) {
+	leave, err := h.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if h.engine == nil {
+		return nil, ErrNoSagas
+	}
+	return h.engine, nil
+}

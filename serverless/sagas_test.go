@@ -1,0 +1,53 @@
+package serverless_test
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leat-go/leat/saga"
+	"github.com/leat-go/leat/serverless"
+)
+
+func TestAnOperatorRetriesAParkedInstanceOfAHost(t *testing.T) {
+	var broken atomic.Bool
+	broken.Store(true)
+	b := newBank(t, t.TempDir(), serverless.Options{}, func(b *bank) {
+		b.Saga(saga.Define("interest", 1,
+			saga.Retries(1, time.Hour),
+			saga.Starts(func(e Deposited) string { return e.Account }, func(_ *struct{}, c *saga.Context, _ Deposited) error {
+				if broken.Load() {
+					return errors.New("a bug")
+				}
+				c.Complete()
+				return nil
+			})))
+	})
+	_, err := b.Sagas()
+	require.ErrorIs(t, err, serverless.ErrNotOpen)
+	b.deposit(t, "ada", 100)
+	b.drain(t)
+	engine, err := b.Sagas()
+	require.NoError(t, err)
+	parked, err := engine.Instances(t.Context(), saga.Query{Status: saga.Parked})
+	require.NoError(t, err)
+	require.Len(t, parked, 1)
+	require.Contains(t, parked[0].Reason, "a bug")
+
+	broken.Store(false)
+	require.NoError(t, engine.Retry(t.Context(), "interest", "ada", "mended"))
+	b.drain(t)
+	done, err := engine.Instances(t.Context(), saga.Query{Status: saga.Completed})
+	require.NoError(t, err)
+	require.Len(t, done, 1)
+}
+
+func TestAHostWithoutSagasSaysSo(t *testing.T) {
+	b := newBank(t, t.TempDir(), serverless.Options{})
+	require.NoError(t, b.Open(t.Context()))
+	_, err := b.Sagas()
+	require.ErrorIs(t, err, serverless.ErrNoSagas)
+}
