@@ -32,6 +32,7 @@ vet: ## go vet, nested modules included
 test: ## all tests with the race detector, each benchmark once
 	$(GO) test -race -timeout 12m ./...
 	@for m in $(NESTED); do (cd $$m && $(GO) test -race -timeout 5m ./...) || exit 1; done
+	$(GO) test -count 1 -timeout 5m -run TestRealTripsToTheCent ./taxi-demo
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 5m ./...
 
 .PHONY: quick
