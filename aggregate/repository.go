@@ -79,7 +79,7 @@ func NewRepository[S any](store Store, def *Definition[S], opts *Options) *Repos
 		r.opts.Logger = slog.Default()
 	}
 	if r.opts.SnapshotEvery > 0 {
-		if err := checkState(reflect.TypeFor[S]()); err != nil {
+		if err := eventstore.CheckJSON(reflect.TypeFor[S]()); err != nil {
 			panic(fmt.Sprintf("aggregate: snapshots of %q: %v", def.name, err))
 		}
 		r.snapshots, _ = store.(eventstore.Snapshots)

@@ -2,10 +2,7 @@ package aggregate
 
 import (
 	"context"
-	"encoding"
 	"encoding/json"
-	"fmt"
-	"reflect"
 
 	"github.com/leat-go/leat/eventstore"
 )
@@ -47,45 +44,4 @@ func (r *Repository[S]) saveSnapshot(ctx context.Context, stream string, state *
 	if err != nil {
 		r.opts.Logger.WarnContext(ctx, "aggregate: snapshot not saved", "stream", stream, "version", after, "error", err)
 	}
-}
-
-// checkState returns an error where a value of type t, written as JSON and read
-// back, could lose a part: it would decide wrongly without a word.
-func checkState(t reflect.Type) error {
-	return checkJSON(t, t.String(), make(map[reflect.Type]bool))
-}
-
-func checkJSON(t reflect.Type, path string, seen map[reflect.Type]bool) error {
-	if seen[t] || reads(t) {
-		return nil
-	}
-	seen[t] = true
-	switch t.Kind() {
-	case reflect.Struct:
-		for f := range t.Fields() {
-			at := path + "." + f.Name
-			if !f.IsExported() && (!f.Anonymous || f.Type.Kind() != reflect.Struct) || f.Tag.Get("json") == "-" {
-				return fmt.Errorf("JSON does not hold the field %s: export it, or give the type that has it MarshalJSON and UnmarshalJSON", at)
-			}
-			if err := checkJSON(f.Type, at, seen); err != nil {
-				return err
-			}
-		}
-	case reflect.Map:
-		if k := t.Key(); !reads(k) && k.Kind() != reflect.String && !k.ConvertibleTo(reflect.TypeFor[int64]()) {
-			return fmt.Errorf("JSON does not hold the keys of %s, which are %s", path, k)
-		}
-		return checkJSON(t.Elem(), path+"[]", seen)
-	case reflect.Pointer, reflect.Slice, reflect.Array:
-		return checkJSON(t.Elem(), path, seen)
-	case reflect.Interface, reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Complex64, reflect.Complex128:
-		return fmt.Errorf("JSON does not hold %s, which is %s", path, t)
-	}
-	return nil
-}
-
-// reads tells whether the type itself says how it is read back.
-func reads(t reflect.Type) bool {
-	p := reflect.PointerTo(t)
-	return p.Implements(reflect.TypeFor[json.Unmarshaler]()) || p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }

@@ -87,13 +87,16 @@ type Of[E Event] struct {
 }
 
 // TypeName returns the durable name that the payload type E declares.
-// It returns ErrInvalid where E is not a plain struct, its name is no legal
-// name, or its schema version is below 1.
+// It returns ErrInvalid where E is not a plain struct that JSON holds whole, its
+// name is no legal name, or its schema version is below 1.
 func TypeName[E Event]() (string, error) {
 	var zero E
 	t := reflect.TypeOf(&zero).Elem()
 	if t.Kind() != reflect.Struct {
 		return "", &InvalidError{Field: "event type", Value: t.String(), Reason: "a payload is a plain struct, not a pointer or an interface"}
+	}
+	if err := CheckJSON(t); err != nil {
+		return "", &InvalidError{Field: "event type", Value: t.String(), Reason: err.Error()}
 	}
 	return typeName(zero)
 }

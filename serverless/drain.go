@@ -53,13 +53,14 @@ func (h *Host) Drain(ctx context.Context, b Budget) (_ Report, err error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, b.Time, errBudget)
 		defer cancel()
 	}
-	s, ctx, err := h.begin(ctx)
+	s, work, err := h.begin(ctx)
 	if err != nil {
 		if context.Cause(ctx) == errBudget {
 			err = moreWork(ctx, err)
 		}
 		return Report{}, err
 	}
+	ctx = work
 	defer h.over(s)
 	start, err := h.store.Head(ctx)
 	if err == nil {

@@ -63,7 +63,7 @@ func TestEveryRegistrationErrorIsListedAtOnceAndNothingIsTouched(t *testing.T) {
 		`command "9lives": the name has '9' at byte 0`,
 		`command "deposit": the name is taken by command "deposit"`,
 		`command "withdraw": its function is nil`,
-		`command "channel": serverless_test.withChannel.Deep.Signal is a chan int`,
+		`command "channel": JSON does not hold serverless_test.withChannel.Deep.Signal`,
 		`command "pointer": takes a *serverless_test.Deposit`,
 		`command "misnamed": its payload serverless_test.misnamed says by CommandType that it is "another_name"`,
 		`query "any": takes a interface {}`,

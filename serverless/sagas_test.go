@@ -1,6 +1,7 @@
 package serverless_test
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -50,4 +51,32 @@ func TestAHostWithoutSagasSaysSo(t *testing.T) {
 	require.NoError(t, b.Open(t.Context()))
 	_, err := b.Sagas()
 	require.ErrorIs(t, err, serverless.ErrNoSagas)
+}
+
+// TestADrainThatCannotBeginSaysWhy: each of these once ended in a panic.
+func TestADrainThatCannotBeginSaysWhy(t *testing.T) {
+	t.Run("registration", func(t *testing.T) {
+		b := newBank(t, t.TempDir(), serverless.Options{}, func(b *bank) { b.Saga(nil) })
+		_, err := b.Drain(t.Context(), serverless.Budget{})
+		require.ErrorIs(t, err, serverless.ErrRegistration)
+	})
+	t.Run("cancelled", func(t *testing.T) {
+		b := newBank(t, t.TempDir(), serverless.Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := b.Drain(ctx, serverless.Budget{})
+		require.ErrorIs(t, err, context.Canceled)
+	})
+	t.Run("no time at all", func(t *testing.T) {
+		b := newBank(t, t.TempDir(), serverless.Options{})
+		_, err := b.Drain(t.Context(), serverless.Budget{Time: 1})
+		require.ErrorIs(t, err, serverless.ErrMoreWork)
+	})
+	t.Run("closed", func(t *testing.T) {
+		b := newBank(t, t.TempDir(), serverless.Options{})
+		require.NoError(t, b.Open(t.Context()))
+		require.NoError(t, b.Close())
+		_, err := b.Drain(t.Context(), serverless.Budget{})
+		require.ErrorIs(t, err, serverless.ErrClosed)
+	})
 }
