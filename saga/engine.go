@@ -79,21 +79,24 @@ type Engine struct {
 	opts   Options
 	db     *sqlite.DB
 	outbox *outbox
+	owner  int64                    // which opening of the file this is
 	step   func(point string) error // named points of a transaction, for tests
 
 	gate chan struct{} // holds one token while no transaction is under way
 	// Owned by the holder of the gate.
-	bindings []*binding // in the order of their names
-	byType   map[string][]*binding
-	byID     map[int64]*binding
-	names    map[int64]string // of all sagas in the file, registered or not
-	lastTime int64
-	nextID   int64 // of the next instance
-	aliases  map[int64]bool
-	early    map[int64]bool
-	strays   map[strayKey]int64 // the stray instances that are open
-	sweep    int                // instances finished since the last sweep
-	unsure   bool               // a commit's outcome is unknown
+	bindings  []*binding // in the order of their names
+	byType    map[string][]*binding
+	byID      map[int64]*binding
+	names     map[int64]string // of all sagas in the file, registered or not
+	lastTime  int64
+	nextID    int64 // of the last instance
+	nextEntry int64 // of the last entry of the journal
+	cache     cache
+	aliases   map[int64]bool
+	early     map[int64]bool
+	strays    map[strayKey]int64 // the stray instances that are open
+	sweep     int                // instances finished since the last sweep
+	unsure    bool               // a commit's outcome is unknown
 
 	mu        sync.Mutex // guards what follows
 	counts    map[string]*Counts
@@ -201,6 +204,12 @@ func (e *Engine) register(ctx context.Context, defs []*Definition) error {
 	}
 	e.byType, e.byID = map[string][]*binding{}, map[int64]*binding{}
 	err = e.db.Write(ctx, func(tx *sqlite.Tx) error {
+		if err := tx.QueryRow(`
+			UPDATE engine
+			SET owner = owner + 1
+			RETURNING owner`).Scan(&e.owner); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(`
 			UPDATE saga
 			SET active = 0`); err != nil {

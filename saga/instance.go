@@ -38,7 +38,8 @@ type instance struct {
 	version      int64
 	cursor       int64 // the last event taken in, be it to wait
 	sequence     int64 // of the outbox, as used
-	journal      int64 // as used
+	journal      int64 // entries, as used
+	journalLast  int64 // the id of the last one
 	waited       int64 // as used
 	undos        string
 	undoRoot     int64 // of the next undo, as those of a command
@@ -59,45 +60,83 @@ type instance struct {
 	backing bool   // as the counts have it: it backs off
 	blocked bool   // as the file's timers have it: held
 	wiped   bool   // its timers are all gone
+	rare    rare   // as the file has it
 }
 
 // blocking tells whether inputs have to wait.
 func (i *instance) blocking() bool { return i.status == Parked || i.nextAttempt != 0 }
 
-const instanceColumns = `id, saga, key, stray, status, undoing, state, state_version, version, cursor, sequence, journal, waited,
+const instanceColumns = `id, saga, key, stray, status, undoing, state, state_version, version, cursor, sequence, journal, journal_last, waited,
 	undo, undo_root, undo_hops, undo_at, correlation, reason, attempts, failed_at, next_attempt, created, updated, completed`
 
 func scanInstance(row interface{ Scan(...any) error }) (*instance, error) {
-	i := &instance{loaded: true}
+	i := &instance{}
 	err := row.Scan(&i.id, &i.saga, &i.key, &i.stray, &i.status, &i.undoing, &i.state, &i.stateVersion, &i.version, &i.cursor, &i.sequence,
-		&i.journal, &i.waited, &i.undos, &i.undoRoot, &i.undoHops, &i.undoAt, &i.correlation, &i.reason, &i.attempts, &i.failedAt, &i.nextAttempt, &i.created, &i.updated, &i.completed)
+		&i.journal, &i.journalLast, &i.waited, &i.undos, &i.undoRoot, &i.undoHops, &i.undoAt, &i.correlation, &i.reason, &i.attempts, &i.failedAt, &i.nextAttempt, &i.created, &i.updated, &i.completed)
 	if err != nil {
 		return nil, err
 	}
-	i.counted, i.backing, i.blocked = i.status, i.nextAttempt != 0, i.blocking()
+	i.asSaved()
 	return i, nil
+}
+
+// asSaved notes that the instance is as the file has it.
+func (i *instance) asSaved() {
+	i.loaded, i.dirty, i.wiped = true, false, false
+	i.counted, i.backing, i.blocked = i.status, i.nextAttempt != 0, i.blocking()
+	i.rare = i.rarely()
+}
+
+// rare are the columns that most steps leave alone.
+type rare struct {
+	status                 Status
+	undoing                bool
+	stateVersion, undoHops int
+	undos, reason          string
+	undoRoot, undoAt       int64
+	attempts               int
+	failedAt, nextAttempt  int64
+	waited, completed      int64
+}
+
+func (i *instance) rarely() rare {
+	return rare{status: i.status, undoing: i.undoing, stateVersion: i.stateVersion, undoHops: i.undoHops, undos: i.undos, reason: i.reason,
+		undoRoot: i.undoRoot, undoAt: i.undoAt, attempts: i.attempts, failedAt: i.failedAt, nextAttempt: i.nextAttempt,
+		waited: i.waited, completed: i.completed}
 }
 
 // save writes the row, by compare-and-swap on its version.
 func (w *work) save(i *instance) error {
 	if !i.loaded {
+		i.version = 1
 		_, err := w.tx.Exec(`
 			INSERT INTO instance (`+instanceColumns+`, swept)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
-			i.id, i.saga, i.key, i.stray, string(i.status), i.undoing, i.state, i.stateVersion, 1, i.cursor, i.sequence, i.journal, i.waited,
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+			i.id, i.saga, i.key, i.stray, string(i.status), i.undoing, i.state, i.stateVersion, i.version, i.cursor, i.sequence, i.journal, i.journalLast, i.waited,
 			i.undos, i.undoRoot, i.undoHops, i.undoAt, i.correlation, i.reason, i.attempts, i.failedAt, i.nextAttempt, i.created, i.updated, i.completed)
 		return err
 	}
-	result, err := w.tx.Exec(`
-		UPDATE instance
-		SET status = ?, undoing = ?, state = ?, state_version = ?, version = version + 1, cursor = ?, sequence = ?, journal = ?, waited = ?,
-			undo = ?, undo_root = ?, undo_hops = ?, undo_at = ?, correlation = ?, reason = ?, attempts = ?, failed_at = ?, next_attempt = ?, updated = ?, completed = ?
-		WHERE id = ? AND version = ?`,
-		string(i.status), i.undoing, i.state, i.stateVersion, i.cursor, i.sequence, i.journal, i.waited,
-		i.undos, i.undoRoot, i.undoHops, i.undoAt, i.correlation, i.reason, i.attempts, i.failedAt, i.nextAttempt, i.updated, i.completed, i.id, i.version)
+	var result sql.Result
+	var err error
+	if i.rare == i.rarely() {
+		result, err = w.tx.Exec(`
+			UPDATE instance
+			SET version = version + 1, state = ?, cursor = ?, sequence = ?, journal = ?, journal_last = ?, updated = ?
+			WHERE id = ? AND version = ?`, i.state, i.cursor, i.sequence, i.journal, i.journalLast, i.updated, i.id, i.version)
+	} else {
+		result, err = w.tx.Exec(`
+			UPDATE instance
+			SET version = version + 1, state = ?, cursor = ?, sequence = ?, journal = ?, journal_last = ?, updated = ?,
+				status = ?, undoing = ?, state_version = ?, waited = ?, undo = ?, undo_root = ?, undo_hops = ?, undo_at = ?,
+				reason = ?, attempts = ?, failed_at = ?, next_attempt = ?, completed = ?
+			WHERE id = ? AND version = ?`, i.state, i.cursor, i.sequence, i.journal, i.journalLast, i.updated,
+			string(i.status), i.undoing, i.stateVersion, i.waited, i.undos, i.undoRoot, i.undoHops, i.undoAt,
+			i.reason, i.attempts, i.failedAt, i.nextAttempt, i.completed, i.id, i.version)
+	}
 	if err != nil {
 		return err
 	}
+	i.version++
 	return moved(result, 1, "instance")
 }
 

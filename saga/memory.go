@@ -154,6 +154,7 @@ func (e *Engine) count(i *instance) {
 
 // reload reads from the file what is kept in memory.
 func (e *Engine) reload(ctx context.Context) error {
+	e.cache.clear()
 	err := errors.Join(e.reloadSagas(ctx), e.reloadCounts(ctx), e.reloadOpen(ctx), e.outbox.reload(ctx))
 	if err != nil {
 		return fmt.Errorf("saga: read %s: %w", e.db.Path(), err)
@@ -218,8 +219,8 @@ func (e *Engine) reloadSagas(ctx context.Context) error {
 	}
 	e.checkpoint.Store(&least)
 	return e.db.Reader().QueryRowContext(ctx, `
-		SELECT last_time, (SELECT COALESCE(MAX(id), 0) FROM instance)
-		FROM engine`).Scan(&e.lastTime, &e.nextID)
+		SELECT last_time, (SELECT COALESCE(MAX(id), 0) FROM instance), (SELECT COALESCE(MAX(id), 0) FROM journal)
+		FROM engine`).Scan(&e.lastTime, &e.nextID, &e.nextEntry)
 }
 
 func (e *Engine) reloadCounts(ctx context.Context) error {

@@ -22,15 +22,18 @@ func (w *work) sweep() error {
 		if err != nil {
 			return err
 		}
+		if len(ids) > 0 {
+			w.e.cache.clear()
+		}
 		for _, id := range ids {
 			if _, err := w.tx.Exec(`
 				DELETE FROM journal
-				WHERE instance = ?`, id); err != nil {
+				WHERE id IN (`+entriesOf+` SELECT id FROM entries)`, id); err != nil {
 				return err
 			}
 			if _, err := w.tx.Exec(`
 				UPDATE instance
-				SET state = '{}', reason = '', swept = 1
+				SET state = '{}', reason = '', journal_last = 0, swept = 1
 				WHERE id = ?`, id); err != nil {
 				return err
 			}

@@ -180,15 +180,29 @@ func (e *Engine) History(ctx context.Context, saga, key string) (list []Entry, e
 		list = append(list, en)
 		return err
 	}, `
+		`+entriesOf+`
 		SELECT sequence, kind, ref, name, effects, version, at
 		FROM journal
-		WHERE instance = ?
-		ORDER BY sequence`, i.ID)
+		WHERE id IN (SELECT id FROM entries)
+		ORDER BY id`, i.ID)
 	if err != nil {
 		return nil, fmt.Errorf("saga: history: %w", err)
 	}
 	return list, nil
 }
+
+// entriesOf follows the chain of an instance's entries, the last one first.
+const entriesOf = `
+	WITH RECURSIVE entries (id, prev) AS (
+		SELECT j.id, j.prev
+		FROM instance i
+		JOIN journal j ON j.id = i.journal_last
+		WHERE i.id = ?
+		UNION ALL
+		SELECT j.id, j.prev
+		FROM entries e
+		JOIN journal j ON j.id = e.prev
+	)`
 
 // PendingCommand is a command that is not known to be done.
 type PendingCommand struct {

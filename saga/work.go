@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/leat-go/leat/eventstore"
@@ -34,6 +35,7 @@ type work struct {
 	commands  []*command                // that are new
 	taken     []*result                 // from the outbox; given back unless committed
 	pending   map[int64]int             // change of the number of commands, by instance
+	entries   []entry                   // of the journal, to be written
 	after     []func()                  // changes of what is in memory, for after the commit
 
 	timerCount int   // change of the number of timers
@@ -61,9 +63,12 @@ func (e *Engine) transact(ctx context.Context, fn func(*work) error) error {
 		instances: map[int64]*instance{}, byKey: map[instanceKey]*instance{}, timers: map[timerKey]*timer{}, known: map[timerKey]*timer{}, pending: map[int64]int{},
 	}
 	w.read = func(position int64) (eventstore.Recorded, error) { return e.event(ctx, position) }
-	nextID := e.nextID
+	nextID, nextEntry := e.nextID, e.nextEntry
 	err := e.db.Write(ctx, func(tx *sqlite.Tx) error {
 		w.tx = tx
+		if err := w.own(); err != nil {
+			return err
+		}
 		if e.sweep >= sweepEvery {
 			if err := w.sweep(); err != nil {
 				return err
@@ -83,7 +88,7 @@ func (e *Engine) transact(ctx context.Context, fn func(*work) error) error {
 		}
 	}
 	if err != nil {
-		e.nextID = nextID
+		e.nextID, e.nextEntry = nextID, nextEntry
 		if _, unsure := errors.AsType[*sqlite.CommitError](err); unsure || w.strayed {
 			e.unsure = true
 		}
@@ -91,6 +96,21 @@ func (e *Engine) transact(ctx context.Context, fn func(*work) error) error {
 		return fmt.Errorf("saga step: %w", err)
 	}
 	w.committed()
+	return nil
+}
+
+// own returns ErrMoved where another engine has opened the file since.
+func (w *work) own() error {
+	var owner int64
+	if err := w.tx.QueryRow(`
+		SELECT owner
+		FROM engine
+		WHERE id = 1`).Scan(&owner); err != nil {
+		return err
+	}
+	if owner != w.e.owner {
+		return fmt.Errorf("%w: it was opened by another engine", ErrMoved)
+	}
 	return nil
 }
 
@@ -108,6 +128,9 @@ func (e *Engine) event(ctx context.Context, position int64) (eventstore.Recorded
 
 // flush writes what was changed in memory, and how far the log was seen.
 func (w *work) flush() error {
+	if err := w.saveEntries(); err != nil {
+		return err
+	}
 	for _, i := range w.changed {
 		i.updated = w.now
 		if err := w.save(i); err != nil {
@@ -198,6 +221,9 @@ func (w *work) committed() {
 	e.mu.Lock()
 	for _, i := range w.changed {
 		e.count(i)
+		c := *i
+		c.asSaved()
+		e.cache.keep(&c)
 	}
 	e.timers += w.timerCount
 	wake := w.dueLost
@@ -240,6 +266,9 @@ func (w *work) find(b *binding, key string) (*instance, error) {
 	if i, ok := w.byKey[k]; ok {
 		return i, nil
 	}
+	if i := w.cached(w.e.cache.byKey(k)); i != nil {
+		return i, nil
+	}
 	i, err := w.scan(w.tx.QueryRow(`
 		SELECT `+instanceColumns+`
 		FROM instance
@@ -280,6 +309,9 @@ func (w *work) load(id int64) (*instance, error) {
 	if i, ok := w.instances[id]; ok {
 		return i, nil
 	}
+	if i := w.cached(w.e.cache.byID(id)); i != nil {
+		return i, nil
+	}
 	i, err := w.scan(w.tx.QueryRow(`
 		SELECT `+instanceColumns+`
 		FROM instance
@@ -304,9 +336,26 @@ func (w *work) scan(row *sql.Row) (*instance, error) {
 		return known, nil
 	}
 	i.b = w.e.byID[i.saga]
+	w.take(i)
+	return i, nil
+}
+
+func (w *work) take(i *instance) {
 	w.instances[i.id] = i
 	w.byKey[instanceKey{i.saga, i.key, i.stray}] = i
-	return i, nil
+}
+
+// cached takes a copy of an instance of the cache, nil where there is none.
+func (w *work) cached(c *instance) *instance {
+	if c == nil {
+		return nil
+	}
+	if i, ok := w.instances[c.id]; ok {
+		return i
+	}
+	i := *c
+	w.take(&i)
+	return &i
 }
 
 // create makes a new instance.
@@ -316,22 +365,62 @@ func (w *work) create(b *binding, key string, stray bool, correlation string) *i
 		id: w.e.nextID, saga: b.id, b: b, key: key, stray: stray,
 		status: Running, state: "{}", stateVersion: b.version, correlation: correlation, created: w.now,
 	}
-	w.instances[i.id] = i
-	w.byKey[instanceKey{b.id, key, stray}] = i
+	w.take(i)
 	w.touch(i)
 	return i
 }
 
+// entry is a line of the journal.
+type entry struct {
+	id, instance, sequence, prev int64
+	kind, ref, name, effects     string
+	version                      int
+}
+
 // note writes a line of the instance's journal.
 func (w *work) note(i *instance, kind, ref, name, effects string) error {
-	i.journal++
-	w.touch(i)
-	version := 0
+	w.e.nextEntry++
+	en := entry{id: w.e.nextEntry, instance: i.id, sequence: i.journal + 1, prev: i.journalLast, kind: kind, ref: ref, name: name, effects: effects}
 	if i.b != nil {
-		version = i.b.version
+		en.version = i.b.version
 	}
-	_, err := w.tx.Exec(`
-		INSERT INTO journal (instance, sequence, kind, ref, name, effects, version, at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, i.id, i.journal, kind, ref, name, effects, version, w.now)
-	return err
+	i.journal, i.journalLast = en.sequence, en.id
+	w.touch(i)
+	w.entries = append(w.entries, en)
+	if len(w.entries) == entryBatch {
+		return w.saveEntries()
+	}
+	return nil
+}
+
+// entryBatch is how many lines of the journal are written by one statement.
+const entryBatch = 16
+
+const insertEntry = `
+	INSERT INTO journal (id, instance, sequence, prev, kind, ref, name, effects, version, at)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+
+var insertEntries = insertEntry + strings.Repeat(", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", entryBatch-1)
+
+// saveEntries writes the lines noted so far.
+func (w *work) saveEntries() error {
+	values := func(args []any, en entry) []any {
+		return append(args, en.id, en.instance, en.sequence, en.prev, en.kind, en.ref, en.name, en.effects, en.version, w.now)
+	}
+	if len(w.entries) == entryBatch {
+		args := make([]any, 0, 10*entryBatch)
+		for _, en := range w.entries {
+			args = values(args, en)
+		}
+		w.entries = w.entries[:0]
+		_, err := w.tx.Exec(insertEntries, args...)
+		return err
+	}
+	for _, en := range w.entries {
+		if _, err := w.tx.Exec(insertEntry, values(nil, en)...); err != nil {
+			return err
+		}
+	}
+	w.entries = w.entries[:0]
+	return nil
 }

@@ -10,12 +10,14 @@ CREATE TABLE saga (
 	hash     BLOB NOT NULL
 ) STRICT;
 
--- One row: the clock at the last step, in Unix nanoseconds.
+-- One row: the clock at the last step, in Unix nanoseconds, and how often the
+-- file was opened, by which an engine notices that another has taken over.
 CREATE TABLE engine (
 	id        INTEGER PRIMARY KEY CHECK (id = 1),
-	last_time INTEGER NOT NULL
+	last_time INTEGER NOT NULL,
+	owner     INTEGER NOT NULL
 ) STRICT;
-INSERT INTO engine (id, last_time) VALUES (1, 0);
+INSERT INTO engine (id, last_time, owner) VALUES (1, 0, 0);
 
 -- One row for each instance, for ever: what is finished leaves its key as a
 -- tombstone. A stray row stands for a stream with events that cannot be read;
@@ -35,6 +37,7 @@ CREATE TABLE instance (
 	cursor        INTEGER NOT NULL,
 	sequence      INTEGER NOT NULL,
 	journal       INTEGER NOT NULL,
+	journal_last  INTEGER NOT NULL,
 	waited        INTEGER NOT NULL,
 	undo          TEXT NOT NULL,
 	undo_root     INTEGER NOT NULL,
@@ -117,15 +120,18 @@ CREATE TABLE early (
 	PRIMARY KEY (saga, key, position)
 ) STRICT, WITHOUT ROWID;
 
--- What every instance was given and did about it.
+-- What every instance was given and did about it, appended; prev is the entry
+-- of the same instance before, and instance.journal_last the last one. An index
+-- by instance would dirty a page for every step.
 CREATE TABLE journal (
+	id       INTEGER PRIMARY KEY,
 	instance INTEGER NOT NULL,
 	sequence INTEGER NOT NULL,
+	prev     INTEGER NOT NULL,
 	kind     TEXT NOT NULL CHECK (kind IN ('event', 'timer', 'rejection', 'admin', 'undo')),
 	ref      TEXT NOT NULL,
 	name     TEXT NOT NULL,
 	effects  TEXT NOT NULL,
 	version  INTEGER NOT NULL,
-	at       INTEGER NOT NULL,
-	PRIMARY KEY (instance, sequence)
-) STRICT, WITHOUT ROWID;
+	at       INTEGER NOT NULL
+) STRICT;
