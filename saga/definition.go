@@ -185,8 +185,8 @@ func bind[S any, E eventstore.Event](keys func(E) []string, fn func(*S, *Context
 
 // Waits has the continuations of an On or OnMany wait for the start of their
 // instance, instead of being ignored: they follow the starting event in their
-// order. At most MaxEarly wait for one key; more are an error that blocks the
-// engine.
+// order. At most MaxEarly wait for one key; the stream of a further one is
+// parked (see Instance.Stream).
 func Waits[S any](on Option[S]) Option[S] {
 	return func(d *Definition) {
 		if on == nil {

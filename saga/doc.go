@@ -44,5 +44,7 @@
 //	router.AddHandler("outbox", "outbox", engine.Outbox(), engine.Dispatcher(commands.Dispatch))
 //	go engine.RunTimers(ctx)
 //
-// Package sagatest tests definitions without any of that.
+// Package sagatest tests definitions without any of that. Events whose payload
+// cannot be read park their stream, since nobody knows which instance they are
+// for (see Instance.Stream).
 package saga

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/leat-go/leat/eventstore"
@@ -368,59 +367,4 @@ func (w *work) create(b *binding, key string, stray bool, correlation string) *i
 	w.take(i)
 	w.touch(i)
 	return i
-}
-
-// entry is a line of the journal.
-type entry struct {
-	id, instance, sequence, prev int64
-	kind, ref, name, effects     string
-	version                      int
-}
-
-// note writes a line of the instance's journal.
-func (w *work) note(i *instance, kind, ref, name, effects string) error {
-	w.e.nextEntry++
-	en := entry{id: w.e.nextEntry, instance: i.id, sequence: i.journal + 1, prev: i.journalLast, kind: kind, ref: ref, name: name, effects: effects}
-	if i.b != nil {
-		en.version = i.b.version
-	}
-	i.journal, i.journalLast = en.sequence, en.id
-	w.touch(i)
-	w.entries = append(w.entries, en)
-	if len(w.entries) == entryBatch {
-		return w.saveEntries()
-	}
-	return nil
-}
-
-// entryBatch is how many lines of the journal are written by one statement.
-const entryBatch = 16
-
-const insertEntry = `
-	INSERT INTO journal (id, instance, sequence, prev, kind, ref, name, effects, version, at)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-
-var insertEntries = insertEntry + strings.Repeat(", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", entryBatch-1)
-
-// saveEntries writes the lines noted so far.
-func (w *work) saveEntries() error {
-	values := func(args []any, en entry) []any {
-		return append(args, en.id, en.instance, en.sequence, en.prev, en.kind, en.ref, en.name, en.effects, en.version, w.now)
-	}
-	if len(w.entries) == entryBatch {
-		args := make([]any, 0, 10*entryBatch)
-		for _, en := range w.entries {
-			args = values(args, en)
-		}
-		w.entries = w.entries[:0]
-		_, err := w.tx.Exec(insertEntries, args...)
-		return err
-	}
-	for _, en := range w.entries {
-		if _, err := w.tx.Exec(insertEntry, values(nil, en)...); err != nil {
-			return err
-		}
-	}
-	w.entries = w.entries[:0]
-	return nil
 }
