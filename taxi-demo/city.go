@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/leat-go/leat/clock"
+	"github.com/leat-go/leat/eventstore/sqlite"
 	"github.com/leat-go/leat/serverless"
 	"github.com/leat-go/leat/taxi-demo/internal/chaos"
 	"github.com/leat-go/leat/taxi-demo/internal/city"
@@ -21,8 +22,9 @@ import (
 
 // Limits of the city's flags.
 const (
-	maxSpeed = 10_000
-	maxRides = 10_000_000
+	defaultSpeed = 60
+	maxSpeed     = 300
+	maxRides     = 10_000_000
 )
 
 // cityFlags choose a generated city.
@@ -40,7 +42,7 @@ type cityFlags struct {
 func (f *cityFlags) register(cmd *cobra.Command) {
 	cmd.Flags().Uint64Var(&f.seed, "seed", 1, "what the city is drawn from")
 	cmd.Flags().IntVar(&f.chaos, "chaos", 0, "how much goes wrong, 0 to 100")
-	cmd.Flags().Float64Var(&f.speed, "speed", 60, "how fast the city's clock runs")
+	cmd.Flags().Float64Var(&f.speed, "speed", defaultSpeed, "how fast the city's clock runs")
 	cmd.Flags().BoolVar(&f.fresh, "fresh", false, "remove the store and start over")
 }
 
@@ -50,6 +52,8 @@ func (f cityFlags) check() error {
 		return usagef("--chaos %d: give 0 to %d", f.chaos, chaos.MaxLevel)
 	case !(f.speed > 0 && f.speed <= maxSpeed):
 		return usagef("--speed %v: give more than 0, up to %d", f.speed, maxSpeed)
+	case f.once && f.speed != defaultSpeed:
+		return usagef("--speed goes without --once, which is as fast as it can be")
 	case f.once && (f.rides < 1 || f.rides > maxRides):
 		return usagef("--rides %d: give 1 to %d", f.rides, maxRides)
 	case !f.once && (f.json || f.rides != 0):
@@ -81,25 +85,29 @@ func runCommand(t terminal, store *string) *cobra.Command {
 }
 
 // removeStore removes a store of the demo, and nothing else: a directory that
-// holds none is left alone.
+// holds none is refused, and files that are not the store's stay.
 func removeStore(ctx context.Context, dir string) error {
-	entries, err := os.ReadDir(dir)
-	switch {
-	case errors.Is(err, os.ErrNotExist), err == nil && len(entries) == 0:
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil
-	case err != nil:
-		return err
 	}
-	// Whoever can own it may remove it: a store that is in use is refused here,
-	// and so is a directory that is no store.
-	a, err := openApp(ctx, dir, options{clock: clock.System(), log: quiet()})
+	// Whoever can own it may remove it: a store in use, and a directory that is
+	// none, are refused here.
+	store, err := sqlite.Open(ctx, dir, &sqlite.Options{Logger: quiet()})
+	if err == nil {
+		err = store.Close()
+	}
 	if err != nil {
 		return fmt.Errorf("--fresh: %w", err)
 	}
-	if err := a.close(); err != nil {
-		return fmt.Errorf("--fresh: %w", err)
+	for _, name := range []string{"log.db", "sagas.db", "consumers.db", "views", "witness", "lock", "receipts.txt"} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("--fresh: %w", err)
+		}
 	}
-	return os.RemoveAll(dir)
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		return err // somebody else's files
+	}
+	return os.Remove(dir)
 }
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -127,10 +135,19 @@ func runLive(ctx context.Context, t terminal, dir string, f cityFlags) (err erro
 	}
 	if last.After(start) {
 		start = last
+	} else if resumed {
+		// What was begun before the city opened, an import say, is finished by
+		// its own clock first.
+		if err := finish(ctx, t, dir, f.config()); err != nil {
+			return err
+		}
 	}
 	clk := clock.NewScaled(start, f.speed)
 	a, err := openApp(ctx, dir, options{
-		clock: clk, chaos: f.config(), log: t.logger(), source: f.source(city.Endless, false),
+		clock: clk, chaos: f.config(), log: t.logger(),
+		source: func(a *app) (serverless.Source, error) {
+			return city.City{Chaos: f.config()}.NewSource(a, meter.Tariffs(), city.Live(clk.Now))
+		},
 	})
 	if err != nil {
 		return err
@@ -147,11 +164,14 @@ func runLive(ctx context.Context, t terminal, dir string, f cityFlags) (err erro
 	return err
 }
 
-// source returns what makes the city's source of an app.
-func (f cityFlags) source(rides int, ordered bool) func(*app) (serverless.Source, error) {
-	return func(a *app) (serverless.Source, error) {
-		return city.City{Chaos: f.config()}.NewSource(a, meter.Tariffs(), rides, ordered)
+// finish works off what a store has begun, in virtual time.
+func finish(ctx context.Context, t terminal, dir string, disturb chaos.Config) (err error) {
+	a, err := openApp(ctx, dir, options{clock: clock.NewVirtual(time.Unix(0, 0)), chaos: disturb, log: t.logger()})
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, a.close()) }()
+	return a.drain(ctx, t, serverless.Budget{}, func() (int64, int64) { return 0, 0 })
 }
 
 func (t terminal) banner(dir string, f cityFlags, resumed bool) {
@@ -165,7 +185,7 @@ func (t terminal) banner(dir string, f cityFlags, resumed bool) {
 	}
 	fmt.Fprintf(t.err, `taxi demo · generated city · %gx · seed %d%s
 ├─ Store       %s   (%s)
-├─ Look        taxi-demo events tail --store %s
+├─ Look        go run ./taxi-demo events tail -f --store %s
 └─ Ctrl+C stops
 `, f.speed, f.seed, chaos, filepath.Clean(dir), kept, filepath.Clean(dir))
 }
@@ -202,15 +222,21 @@ func runOnce(ctx context.Context, t terminal, dir string, f cityFlags) (err erro
 // drain opens the city's app, works it off within the budget, and hands it to
 // then before it is closed.
 func (f cityFlags) drain(ctx context.Context, t terminal, dir string, b serverless.Budget, then func(*app) error) (err error) {
+	start, err := startOf(ctx, dir, city.Opening())
+	if err != nil {
+		return err
+	}
 	a, err := openApp(ctx, dir, options{
-		clock: clock.NewVirtual(city.Opening()), chaos: f.config(), ordered: true, log: t.logger(),
-		source: f.source(f.rides, true),
+		clock: clock.NewVirtual(start), chaos: f.config(), ordered: true, log: t.logger(),
+		source: func(a *app) (serverless.Source, error) {
+			return city.City{Chaos: f.config()}.NewSource(a, meter.Tariffs(), city.Once(f.rides))
+		},
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
-	if err := a.drain(ctx, t, b, func() (int64, int64) { return a.ended(ctx), int64(f.rides) }); err != nil {
+	if err := a.drain(ctx, t, b, func() (int64, int64) { return min(a.ended(ctx), int64(f.rides)), int64(f.rides) }); err != nil {
 		return err
 	}
 	return then(a)

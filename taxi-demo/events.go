@@ -92,7 +92,7 @@ func eventsCommand(t terminal, store *string) *cobra.Command {
 func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return usagef("%s: give %s", cmd.CommandPath(), what)
+			return usagef("events %s: give %s", cmd.Name(), what)
 		}
 		return nil
 	}

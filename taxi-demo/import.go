@@ -55,7 +55,7 @@ func importFiles(ctx context.Context, t terminal, dir string, files []string, di
 	began := time.Now()
 	infos := make([]tlc.Info, len(files))
 	for i, file := range files {
-		info, err := tlc.Check(file)
+		info, err := checkFile(ctx, file)
 		if err != nil {
 			return err
 		}
@@ -85,8 +85,31 @@ func importFiles(ctx context.Context, t terminal, dir string, files []string, di
 	return nil
 }
 
+// checkFile looks a file through, and stops waiting for that when ctx ends.
+func checkFile(ctx context.Context, file string) (tlc.Info, error) {
+	type result struct {
+		info tlc.Info
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		info, err := tlc.Check(file)
+		done <- result{info, err}
+	}()
+	select {
+	case r := <-done:
+		return r.info, r.err
+	case <-ctx.Done():
+		return tlc.Info{}, ctx.Err()
+	}
+}
+
 func importFile(ctx context.Context, t terminal, dir string, info tlc.Info, disturb chaos.Config, then func(*app) error) (err error) {
-	clk := clock.NewVirtual(importStart())
+	start, err := startOf(ctx, dir, importStart())
+	if err != nil {
+		return err
+	}
+	clk := clock.NewVirtual(start)
 	var im *importer.Importer
 	a, err := openApp(ctx, dir, options{
 		clock: clk, chaos: disturb, log: t.logger(),

@@ -44,13 +44,17 @@ func main() {
 func run(args []string, t terminal) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl+C kills
 	cmd := rootCommand(t)
 	cmd.SetArgs(args)
 	cmd.SetOut(t.out)
 	cmd.SetErr(t.err)
 	err := cmd.ExecuteContext(ctx)
 	code := exitCode(ctx, err)
-	if err != nil && code != exitInterrupted && !errors.Is(err, errCheckFailed) {
+	switch {
+	case code == exitInUse:
+		fmt.Fprintln(t.err, "taxi-demo: another process has the store in use: stop it, or look at the store with 'events' and 'projections status'")
+	case err != nil && code != exitInterrupted && !errors.Is(err, errCheckFailed):
 		fmt.Fprintf(t.err, "taxi-demo: %s\n", printable(err.Error()))
 	}
 	if code == exitUsage {

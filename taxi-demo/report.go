@@ -16,10 +16,15 @@ import (
 
 // checked reads the report of an open app.
 func (a *app) checked(ctx context.Context, took time.Duration) (check.Report, error) {
+	blocked, err := a.catchUp(ctx)
+	if err != nil {
+		return check.Report{}, err
+	}
 	host, err := a.state(ctx)
 	if err != nil {
 		return check.Report{}, err
 	}
+	host.Blocked = append(host.Blocked, blocked...)
 	r, err := check.Read(ctx, a.read, host)
 	if err != nil {
 		return check.Report{}, err

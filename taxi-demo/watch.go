@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/projection"
 	"github.com/leat-go/leat/serverless"
 	"github.com/leat-go/leat/taxi-demo/internal/check"
@@ -14,8 +15,8 @@ import (
 	"github.com/leat-go/leat/taxi-demo/internal/views"
 )
 
-// maxLetters is how many dead letters are looked at.
-const maxLetters = 10_000
+// lettersPage is how many dead letters are looked at at a time.
+const lettersPage = 1000
 
 // watch shows a line of progress from time to time until the function it
 // returns is called, which waits for the last line.
@@ -93,12 +94,16 @@ func (a *app) drain(ctx context.Context, t terminal, b serverless.Budget, progre
 	})
 	_, err := a.host.Drain(ctx, b)
 	stop()
+	var blocked *serverless.BlockedError
 	switch {
-	case ctx.Err() != nil:
+	case errors.As(err, &blocked):
+		for _, c := range blocked.Consumers {
+			a.blocked = append(a.blocked, fmt.Sprintf("%s at position %d: %s", c.Name, c.FailedAt, c.Error))
+		}
+		return nil // and the check says so
+	case ctx.Err() != nil && errors.Is(err, serverless.ErrMoreWork):
+		fmt.Fprintln(t.err, "interrupted; the same command goes on where it was")
 		return context.Canceled
-	case errors.Is(err, serverless.ErrBlocked):
-		// What is blocked is said by the check.
-		return nil
 	}
 	return err
 }
@@ -112,20 +117,25 @@ func (a *app) state(ctx context.Context) (check.Host, error) {
 	h := check.Host{
 		Head: st.Head, DeadLetter: st.DeadLetters,
 		OpenSagas: st.Sagas.Open(), Parked: st.Sagas.Parked,
+		Blocked: append([]string(nil), a.blocked...),
 	}
 	for _, c := range st.Consumers {
-		if c.State == "blocked" {
+		if c.State == string(bus.StateBlocked) {
 			h.Blocked = append(h.Blocked, fmt.Sprintf("%s at position %d: %s", c.Name, c.FailedAt, c.Error))
 		}
 	}
-	letters, err := a.host.DeadLetters(ctx, "receipts", 0, maxLetters)
-	if err != nil {
-		return check.Host{}, err
-	}
-	for _, l := range letters {
-		if receipts.Injected(l.Error) {
-			h.Injected++
+	for after, more := int64(0), true; more; {
+		letters, err := a.host.DeadLetters(ctx, receiptsName, after, lettersPage)
+		if err != nil {
+			return check.Host{}, err
 		}
+		for _, l := range letters {
+			after = l.Position
+			if receipts.Injected(l.Error) {
+				h.Injected++
+			}
+		}
+		more = len(letters) == lettersPage
 	}
 	return h, nil
 }

@@ -35,7 +35,12 @@ type app struct {
 	store  *sqlite.Store
 	host   *serverless.Host
 	models map[string]*serverless.Model
+	// blocked are the consumers that ended the last drain.
+	blocked []string
 }
+
+// receiptsName is the event function that sends receipts.
+const receiptsName = "receipts"
 
 // options of an app.
 type options struct {
@@ -56,7 +61,7 @@ func openApp(ctx context.Context, dir string, o options) (*app, error) {
 	if err == nil {
 		err = a.host.Open(ctx)
 	}
-	if err == nil {
+	if err == nil && o.source != nil {
 		err = a.publishTariffs(ctx)
 	}
 	if err != nil {
@@ -93,8 +98,8 @@ func (a *app) wire(o options) error {
 	}
 
 	// An effect on the world outside, at least once per event.
-	serverless.OnEvent(h, "receipts", receipts.Mail{Path: filepath.Join(a.store.Dir(), "receipts.txt"), Chaos: o.chaos}.Send,
-		serverless.Retry(serverless.RetryPolicy{Attempts: 1}), serverless.OnFailure(serverless.Skip))
+	serverless.OnEvent(h, receiptsName, receipts.Mail{Path: filepath.Join(a.store.Dir(), "receipts.txt"), Chaos: o.chaos}.Send,
+		serverless.Retry(serverless.RetryPolicy{Attempts: 3, First: 20 * time.Millisecond, Longest: 100 * time.Millisecond}), serverless.OnFailure(serverless.Skip))
 
 	if o.source == nil {
 		return nil
@@ -163,6 +168,17 @@ func (a *app) publishTariffs(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// startOf returns when a store's clock starts: a new one's at the given
+// instant, another's long ago, from where the host brings it to the instant it
+// had reached.
+func startOf(ctx context.Context, dir string, fresh time.Time) (time.Time, error) {
+	_, used, err := lastEvent(ctx, dir)
+	if err != nil || !used {
+		return fresh, err
+	}
+	return time.Unix(0, 0), nil
 }
 
 // lastEvent returns when the last event of a store was recorded, and whether

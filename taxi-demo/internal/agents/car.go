@@ -54,13 +54,10 @@ func (r *road) report(c *saga.Context) error {
 		r.drive(c)
 		return nil
 	}
-	late := len(r.Held) > 0 && r.has(chaos.ComesLate)
-	if !late {
-		r.flush(c) // what was lost in transit is resent before the trip closes
-	}
+	r.resend(c, &r.Lost)
 	c.Send(telemetry.Close{RideID: r.Plan.RideID, Last: r.Sent})
 	c.Send(ride.End{RideID: r.Plan.RideID, Tolls: r.Plan.Tolls, Tip: r.Plan.Tip})
-	if late {
+	if len(r.Late) > 0 {
 		c.After("straggle", straggle)
 	}
 	return nil
@@ -91,10 +88,10 @@ func (r *road) send(c *saga.Context, points []meter.Point, last bool) {
 	}
 	switch {
 	case last && r.once(chaos.ComesLate):
-		r.Held = append(r.Held, points...)
+		r.Late = points
 		return
 	case !last && r.once(chaos.Loses):
-		r.Held = append(r.Held, points...)
+		r.Lost = points
 		r.note(c, chaos.Loses)
 		return
 	case !last && r.once(chaos.Reorders):
@@ -114,15 +111,15 @@ func (r *road) record(c *saga.Context, points []meter.Point) {
 	c.Send(telemetry.Record{RideID: r.Plan.RideID, Points: points})
 }
 
-func (r *road) flush(c *saga.Context) {
-	if len(r.Held) == 0 {
-		return
+// resend sends points that were set aside.
+func (r *road) resend(c *saga.Context, points *[]meter.Point) {
+	if len(*points) > 0 {
+		r.record(c, *points)
+		*points = nil
 	}
-	r.record(c, r.Held)
-	r.Held = nil
 }
 
 func (r *road) sendLate(c *saga.Context) error {
-	r.flush(c)
+	r.resend(c, &r.Late)
 	return nil
 }

@@ -81,7 +81,8 @@ type road struct {
 	Done     []string      `json:"done,omitempty"` // disturbances already played
 	StartAt  time.Time     `json:"start_at,omitzero"`
 	Sent     int           `json:"sent,omitempty"` // points driven and reported or set aside
-	Held     []meter.Point `json:"held,omitempty"` // set aside: lost, late or out of order
+	Lost     []meter.Point `json:"lost,omitempty"` // in transit: resent before the trip closes
+	Late     []meter.Point `json:"late,omitempty"` // to arrive after it
 	Reported bool          `json:"reported,omitempty"`
 }
 

@@ -57,6 +57,10 @@ func (r *Report) judge(host Host) {
 	}
 	mismatches := r.FareCheck.Meter.Mismatch + r.FareCheck.JFKFlat.Mismatch
 	say(mismatches > 0, "%d fares differ from the recorded ones", mismatches)
+	say(r.unfared > 0, "%d real trips that can be checked have no fare", r.unfared)
+	say(r.lost > 0, "%d real trips did not end as they did", r.lost)
+	fates := r.Rides.Settled + r.Rides.Cancelled + r.Rides.Unfulfilled + r.Rides.Outstanding + r.Rides.Refunded + r.Rides.Open
+	say(r.Trips != fates+r.Rides.NotDriven+r.refundRows, "%d rows, but %d rides, %d rows not driven and %d refunds", r.Trips, fates, r.Rides.NotDriven, r.refundRows)
 	say(r.Money.Sum != 0, "money is off by %d cents", r.Money.Sum)
 	say(r.Rides.Open > 0, "%d rides are open", r.Rides.Open)
 	say(host.OpenSagas > 0, "%d sagas are open", host.OpenSagas)
@@ -88,6 +92,18 @@ func (r *Report) readTrips(q *projection.Reader) error {
 			r.Rides.NotDriven += notDriven
 			return r.FareCheck.set(class, Checked{Trips: trips, Exact: exact, Mismatch: mismatch})
 		})
+	if err != nil {
+		return err
+	}
+	err = q.QueryRow(`
+		SELECT (SELECT COUNT(*) FROM trip WHERE refund = 1 AND ride_id IS NOT NULL),
+		       (SELECT COUNT(*) FROM real_trip WHERE lost = 1),
+		       (SELECT COUNT(*)
+		        FROM real_trip r
+		        JOIN trip t ON t.ride_id = r.ride_id AND t.refund = 0
+		        JOIN metered m ON m.ride_id = r.ride_id
+		        WHERE t.class IN ('meter', 'jfk_flat') AND m.fare IS NULL)`).
+		Scan(&r.refundRows, &r.lost, &r.unfared)
 	if err != nil {
 		return err
 	}

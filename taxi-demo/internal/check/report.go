@@ -24,6 +24,10 @@ type Report struct {
 	OK         bool           `json:"ok"`
 	// Problems says what OK misses, in sentences.
 	Problems []string `json:"problems,omitempty"`
+
+	refundRows int // rows that take back another row's ride
+	unfared    int // real trips of a checked class without a fare
+	lost       int // real trips whose ride ended otherwise
 }
 
 // Rides counts rides by how they ended, and rows that were never driven.

@@ -106,7 +106,7 @@ func TestASourceThatIsStartedAgainLetsEveryTripInOnce(t *testing.T) {
 	w := &world{known: map[string]bool{}}
 	c := city.City{Chaos: chaos.Config{Seed: 2, Level: 50}}
 	for _, instants := range []int{1, 3, 300, rides} {
-		s, err := c.NewSource(w, meter.Tariffs(), rides, false)
+		s, err := c.NewSource(w, meter.Tariffs(), city.Once(rides))
 		require.NoError(t, err)
 		release(t, s, instants)
 	}

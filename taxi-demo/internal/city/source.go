@@ -18,8 +18,23 @@ import (
 	"github.com/leat-go/leat/taxi-demo/internal/trip"
 )
 
-// Endless is the number of rides of a city that never stops.
-const Endless = 1 << 40
+// endless is the number of rides of a city that never stops.
+const endless = 1 << 40
+
+// Mode says how a city's trips are let in.
+type Mode struct {
+	rides   int
+	ordered bool
+	now     func() time.Time
+}
+
+// Once lets so many trips in, each when the seed says, one after the other, so
+// that equal seeds give equal logs.
+func Once(rides int) Mode { return Mode{rides: rides, ordered: true} }
+
+// Live lets trips in without end. Where the clock is past those that were not
+// let in yet, they are asked for from now on rather than all at once.
+func Live(now func() time.Time) Mode { return Mode{rides: endless, now: now} }
 
 // overlap is how many trips before the last known one may be missing in a store
 // that was killed: those of one release.
@@ -43,21 +58,20 @@ type Source struct {
 	city    City
 	outside Outside
 	tariff  meter.Tariff
-	rides   int
-	ordered bool
-	next    int  // the trip to be let in next, from 1
-	fleet   bool // the drivers are online
+	mode    Mode
+	next    int           // the trip to be let in next, from 1
+	late    time.Duration // how much later than the seed says trips are let in
+	fleet   bool          // the drivers are online
 	begun   bool
 }
 
-// NewSource returns a source of so many rides. In order, requests are stored
-// one after the other, so that equal seeds give equal logs.
-func (c City) NewSource(outside Outside, tariffs []meter.Tariff, rides int, ordered bool) (*Source, error) {
+// NewSource returns a source of the city's trips.
+func (c City) NewSource(outside Outside, tariffs []meter.Tariff, mode Mode) (*Source, error) {
 	tariff, ok := meter.InForce(tariffs, Opening())
 	if !ok {
 		return nil, errors.New("city: no tariff is in force")
 	}
-	return &Source{city: c, outside: outside, tariff: tariff, rides: rides, ordered: ordered}, nil
+	return &Source{city: c, outside: outside, tariff: tariff, mode: mode}, nil
 }
 
 func (s *Source) id(what string, n int) string {
@@ -79,7 +93,7 @@ func (s *Source) begin(ctx context.Context) error {
 		failed = errors.Join(failed, err)
 		return ok
 	}
-	for most < s.rides && known(most) {
+	for most < s.mode.rides && known(most) {
 		most *= 2
 	}
 	first := 1 + sort.Search(most, func(i int) bool { return !known(i + 1) })
@@ -88,6 +102,9 @@ func (s *Source) begin(ctx context.Context) error {
 	}
 	s.next = max(1, first-overlap)
 	s.begun = true
+	if s.mode.now != nil {
+		s.late = max(0, s.mode.now().Sub(At(first)).Truncate(agents.Grid))
+	}
 	return nil
 }
 
@@ -99,17 +116,19 @@ func (s *Source) Next(ctx context.Context) (time.Time, bool, error) {
 	if !s.fleet {
 		return Opening(), true, nil
 	}
-	if s.next > s.rides {
+	if s.next > s.mode.rides {
 		return time.Time{}, false, nil
 	}
-	return At(s.next), true, nil
+	return s.at(s.next), true, nil
 }
+
+func (s *Source) at(n int) time.Time { return At(n).Add(s.late) }
 
 // Release lets in every trip that is due and returns when all are stored.
 func (s *Source) Release(ctx context.Context, until time.Time) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(inFlight)
-	if s.ordered {
+	if s.mode.ordered {
 		g.SetLimit(1)
 	}
 	if !s.fleet {
@@ -125,7 +144,7 @@ func (s *Source) Release(ctx context.Context, until time.Time) error {
 		s.fleet = true
 		return nil
 	}
-	for ; s.next <= s.rides && !At(s.next).After(until) && gctx.Err() == nil; s.next++ {
+	for ; s.next <= s.mode.rides && !s.at(s.next).After(until) && gctx.Err() == nil; s.next++ {
 		t := s.city.Trip(s.next, s.tariff)
 		g.Go(func() error {
 			if err := s.outside.RequestTrip(gctx, s.id("trip", t.Number), order(s.source(), t)); err != nil {

@@ -243,13 +243,9 @@ func (w *world) liveOn(rt *rapid.T, id string) {
 	w.settleOneStep(rt, id)
 }
 
-// adjust corrects a fare as the settlement does: until the amount is captured.
+// adjust corrects a fare, whatever has become of it meanwhile.
 func (w *world) adjust(rt *rapid.T) {
-	id := drawRide(rt)
-	if w.ledger.rides[id].captured {
-		return
-	}
-	c := ride.AdjustFare{RideID: id, Units: drawUnits(rt)}
+	c := ride.AdjustFare{RideID: drawRide(rt), Units: drawUnits(rt)}
 	w.do(rt, func(ctx context.Context) error { _, err := w.f.AdjustFare(ctx, c); return err })
 }
 
@@ -264,7 +260,7 @@ func (w *world) settleOneStep(rt *rapid.T, id string) {
 	require.NoError(rt, err)
 	p, earned := purse.Rides[id], account.Rides[id]
 	_, accrued := account.Rides[id]
-	due := r.Status == ride.StatusFared || r.Status == ride.StatusCancelled && r.Split.Total() > 0
+	due := r.Status == ride.StatusDue || r.Status == ride.StatusCancelled && r.Split.Total() > 0
 	w.do(rt, func(ctx context.Context) error {
 		var err error
 		switch {
@@ -272,6 +268,8 @@ func (w *world) settleOneStep(rt *rapid.T, id string) {
 			_, err = w.f.RefundWallet(ctx, wallet.Refund{RiderID: r.RiderID, RideID: id})
 		case r.Status == ride.StatusRefunded && !earned.ClawedBack:
 			_, err = w.f.ClawBackEarnings(ctx, earnings.ClawBack{DriverID: r.DriverID, RideID: id})
+		case r.Status == ride.StatusFared:
+			_, err = w.f.CloseFare(ctx, ride.CloseFare{RideID: id})
 		case !due:
 		case p.Stage != wallet.Paid:
 			_, err = w.f.CaptureFunds(ctx, wallet.Capture{RiderID: r.RiderID, RideID: id, Amount: r.Split.Total()})
@@ -283,7 +281,7 @@ func (w *world) settleOneStep(rt *rapid.T, id string) {
 			})
 		case p.Rest > 0:
 			_, err = w.f.MarkOutstanding(ctx, ride.MarkOutstanding{RideID: id, Receivable: p.Rest})
-		default:
+		case r.Status == ride.StatusDue:
 			_, err = w.f.SettleRide(ctx, ride.Settle{RideID: id})
 		}
 		return err

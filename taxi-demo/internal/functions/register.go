@@ -34,6 +34,7 @@ func (f *Functions) Register(h *serverless.Host) {
 	register(h, f.EndTrip)
 	register(h, f.CalculateFare)
 	register(h, f.AdjustFare)
+	register(h, f.CloseFare)
 	register(h, f.CancelRide)
 	register(h, f.MarkNoShow)
 	register(h, f.MarkUnfulfilled)

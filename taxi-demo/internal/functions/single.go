@@ -44,6 +44,11 @@ func (f *Functions) AdjustFare(ctx context.Context, c ride.AdjustFare) (eventsto
 	})
 }
 
+// CloseFare makes the fare final.
+func (f *Functions) CloseFare(ctx context.Context, c ride.CloseFare) (eventstore.Commit, error) {
+	return f.rides.Update(ctx, c.RideID, func(r *ride.Ride) (aggregate.Events, error) { return r.CloseFare(c) })
+}
+
 // withTariff decides on a ride by the tariff in force when it started. Tariffs
 // are only ever added with later dates, so the book may be read before the ride.
 func (f *Functions) withTariff(ctx context.Context, rideID string, decide func(*ride.Ride, meter.Tariff) (aggregate.Events, error)) (eventstore.Commit, error) {

@@ -35,6 +35,8 @@ const (
 	pace = 20
 	// inFlight is how many rows are being stored at a time.
 	inFlight = 64
+	// mostCents is the highest amount of a row that is taken for real.
+	mostCents = 100_000_00
 	// spares is how many taxis without a record wait beside the others where
 	// drivers decline, ignore or give back rides.
 	spares = 20
@@ -180,7 +182,7 @@ func (im *Importer) bringSpares(ctx context.Context) error {
 		id := "import-" + name
 		known, err := im.outside.Known(ctx, id)
 		if err == nil && !known {
-			err = im.outside.GoOnline(ctx, id, driver.GoOnline{DriverID: "t" + name, Zone: 1 + n*zones/spares})
+			err = im.outside.GoOnline(ctx, id, driver.GoOnline{DriverID: "t" + name, Zone: 1 + (n-1)*zones/spares})
 		}
 		if err != nil {
 			return err
@@ -193,16 +195,19 @@ func (im *Importer) bringSpares(ctx context.Context) error {
 func (im *Importer) letIn(ctx context.Context, r row) error {
 	t := r.trip
 	plan := replay.NewPlan(t, im.tariffs)
+	lines, _ := t.Lines()
 	recorded := trip.Recorded{Source: im.source, Row: int(t.Row), Class: plan.Class, Fare: t.Fare}
+	if beyond(t, lines) {
+		plan.Driven, recorded.Class = false, tlc.ClassNoCheck
+	}
 	if !plan.Driven {
-		if r.charge != nil && tlc.Classify(*r.charge, im.tariffs).Driven {
+		if r.charge != nil && im.drives(*r.charge) {
 			recorded.RideID, recorded.Refund = im.rideID(t.Twin), true
 		}
 		return im.outside.RecordTrip(ctx, im.id(t.Row), functions.RecordTrip{Recorded: recorded})
 	}
 	rideID := im.rideID(t.Row)
 	recorded.RideID = rideID
-	lines, _ := t.Lines()
 	tariff, ok := meter.InForce(im.tariffs, t.Pickup)
 	if !ok {
 		return fmt.Errorf("no tariff in force on %s", t.Pickup.Format(time.DateOnly))
@@ -231,7 +236,19 @@ func (im *Importer) letIn(ctx context.Context, r row) error {
 	return im.outside.RequestTrip(ctx, im.id(t.Row), order)
 }
 
-func (im *Importer) rideID(row int64) string { return fmt.Sprintf("%s.%d", im.source[:6], row) }
+// beyond tells whether a row holds an amount that nobody pays for a taxi: a
+// slip of the keyboard, which is counted and not driven.
+func beyond(t tlc.Trip, lines meter.Breakdown) bool {
+	return max(t.Fare, lines.Tolls, lines.Tip, lines.Extra) > mostCents
+}
+
+// drives tells whether a row becomes a ride.
+func (im *Importer) drives(t tlc.Trip) bool {
+	lines, _ := t.Lines()
+	return tlc.Classify(t, im.tariffs).Driven && !beyond(t, lines)
+}
+
+func (im *Importer) rideID(row int64) string { return fmt.Sprintf("%s.%d", im.source, row) }
 
 // A ride of longTrip or more, which no meter is checked on, reports a point in
 // longTick: seldom enough to stay small, often enough for the watchdog.

@@ -114,7 +114,8 @@ func captured(t *testing.T) *sagatest.Script {
 	return sagatest.New(t, process.Settlement).
 		When(telemetry.Closed{RideID: "a", Units: 5}).
 		When(ride.Ended{RideID: "a"}).Sent(ride.CalculateFare{RideID: "a", Units: 5}).
-		When(fared).Advance(30 * time.Second).Sent(capture)
+		When(fared).Advance(30 * time.Second).Sent(ride.CloseFare{RideID: "a"}).
+		When(ride.FareClosed{RideID: "a", RiderID: "p", DriverID: "d", Split: split}).Sent(capture)
 }
 
 func TestSettlementPaysFromTheWallet(t *testing.T) {
@@ -138,14 +139,21 @@ func TestSettlementTriesTheCardThreeTimesAgain(t *testing.T) {
 		When(ride.Outstanding{RideID: "a"}).Completed()
 }
 
-func TestSettlementAdjustsTheFareUntilItIsCharged(t *testing.T) {
-	s := sagatest.New(t, process.Settlement).
+// An adjustment that is under way when the fare is closed must not part what
+// the rider pays from what the others get.
+func TestSettlementChargesTheFareThatWasClosed(t *testing.T) {
+	final := ride.Split{DriverNet: 880, PlatformFee: 220}
+	sagatest.New(t, process.Settlement).
 		When(ride.Ended{RideID: "a"}, telemetry.Closed{RideID: "a", Units: 5}).Sent(ride.CalculateFare{RideID: "a", Units: 5}).
 		When(fared).
 		When(telemetry.Late{RideID: "a", Units: 6}).Sent(ride.AdjustFare{RideID: "a", Units: 6}).
-		When(ride.FareAdjusted{RideID: "a", Units: 6, Split: ride.Split{DriverNet: 880, PlatformFee: 220}}).
-		Advance(30 * time.Second).Sent(wallet.Capture{RiderID: "p", RideID: "a", Amount: 1100})
-	s.When(telemetry.Late{RideID: "a", Units: 7}).Sent() // too late
+		Advance(30*time.Second).Sent(ride.CloseFare{RideID: "a"}).
+		When(ride.FareClosed{RideID: "a", RiderID: "p", DriverID: "d", Split: final}).
+		Sent(wallet.Capture{RiderID: "p", RideID: "a", Amount: 1100}).
+		When(telemetry.Late{RideID: "a", Units: 7}).Sent(ride.AdjustFare{RideID: "a", Units: 7}).
+		Reject(ride.AdjustFare{RideID: "a", Units: 7}, ride.ErrNotFared.Code).
+		When(wallet.Captured{RideID: "a", Amount: 1100}).
+		Sent(earnings.Accrue{DriverID: "d", RideID: "a", Net: 880})
 }
 
 func TestSettlementTakesTheFeeOfARideThatWasCancelled(t *testing.T) {

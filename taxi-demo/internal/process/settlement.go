@@ -29,14 +29,14 @@ var Settlement = saga.Define("settlement", 1,
 	saga.Starts(func(e ride.NoShow) string { return e.RideID }, (*settling).noShow),
 	saga.On(func(e telemetry.Late) string { return e.RideID }, (*settling).late),
 	saga.On(func(e ride.FareCalculated) string { return e.RideID }, (*settling).calculated),
-	saga.On(func(e ride.FareAdjusted) string { return e.RideID }, (*settling).adjusted),
+	saga.On(func(e ride.FareClosed) string { return e.RideID }, (*settling).fareClosed),
 	saga.On(func(e wallet.Captured) string { return e.RideID }, (*settling).captured),
 	saga.On(func(e wallet.Charged) string { return e.RideID }, (*settling).charged),
 	saga.On(func(e wallet.ChargeDeclined) string { return e.RideID }, (*settling).declined),
 	saga.On(func(e earnings.Accrued) string { return e.RideID }, (*settling).accrued),
 	saga.On(func(e ride.Settled) string { return e.RideID }, (*settling).settled),
 	saga.On(func(e ride.Outstanding) string { return e.RideID }, (*settling).outstanding),
-	saga.Timer("capture", (*settling).capture),
+	saga.Timer("close", (*settling).closeFare),
 	saga.Timer("charge", (*settling).charge),
 	saga.IgnoreRejected[settling, ride.AdjustFare](),
 )
@@ -48,10 +48,9 @@ type settling struct {
 	Closed   bool        `json:"closed,omitempty"`
 	Units    meter.Units `json:"units,omitempty"`
 	Split    ride.Split  `json:"split"`
-	Rest     int64       `json:"rest,omitempty"`     // cents still due
-	Attempt  int         `json:"attempt,omitempty"`  // of the card
-	Captured bool        `json:"captured,omitempty"` // the amount is fixed
-	Fee      bool        `json:"fee,omitempty"`      // of a ride that ended without a trip
+	Rest     int64       `json:"rest,omitempty"`    // cents still due
+	Attempt  int         `json:"attempt,omitempty"` // of the card
+	Fee      bool        `json:"fee,omitempty"`     // of a ride that ended without a trip
 }
 
 func (s *settling) ended(c *saga.Context, _ ride.Ended) error {
@@ -74,21 +73,29 @@ func (s *settling) calculate(c *saga.Context) error {
 
 func (s *settling) late(c *saga.Context, e telemetry.Late) error {
 	s.Units = e.Units
-	if !s.Captured {
-		c.Send(ride.AdjustFare{RideID: c.Key(), Units: e.Units})
+	if s.Ended && s.Closed {
+		c.Send(ride.AdjustFare{RideID: c.Key(), Units: e.Units}) // refused once the fare is final
 	}
 	return nil
 }
 
 func (s *settling) calculated(c *saga.Context, e ride.FareCalculated) error {
-	s.RiderID, s.DriverID, s.Split = e.RiderID, e.DriverID, e.Split
-	c.After("capture", grace)
+	s.RiderID, s.DriverID = e.RiderID, e.DriverID
+	c.After("close", grace)
 	return nil
 }
 
-func (s *settling) adjusted(_ *saga.Context, e ride.FareAdjusted) error {
-	s.Split = e.Split
+// closeFare asks for the final amount rather than taking the last one heard of:
+// an adjustment may be under way, and what the rider pays must be what the
+// others get.
+func (s *settling) closeFare(c *saga.Context) error {
+	c.Send(ride.CloseFare{RideID: c.Key()})
 	return nil
+}
+
+func (s *settling) fareClosed(c *saga.Context, e ride.FareClosed) error {
+	s.Split = e.Split
+	return s.capture(c)
 }
 
 func (s *settling) cancelled(c *saga.Context, e ride.Cancelled) error {
@@ -109,7 +116,6 @@ func (s *settling) fee(c *saga.Context, riderID, driverID string, split ride.Spl
 }
 
 func (s *settling) capture(c *saga.Context) error {
-	s.Captured = true
 	c.Send(wallet.Capture{RiderID: s.RiderID, RideID: c.Key(), Amount: s.Split.Total()})
 	return nil
 }

@@ -43,6 +43,7 @@ var Rides = aggregate.Define("ride",
 	aggregate.On((*Ride).ended),
 	aggregate.On((*Ride).fareCalculated),
 	aggregate.On((*Ride).fareAdjusted),
+	aggregate.On((*Ride).fareClosed),
 	aggregate.On((*Ride).cancelled),
 	aggregate.On((*Ride).noShow),
 	aggregate.On((*Ride).unfulfilled),
@@ -80,6 +81,8 @@ func (r *Ride) fareCalculated(e FareCalculated) {
 }
 
 func (r *Ride) fareAdjusted(e FareAdjusted) { r.Units, r.Split = e.Units, e.Split }
+
+func (r *Ride) fareClosed(FareClosed) { r.Status = StatusDue }
 
 func (r *Ride) cancelled(e Cancelled) { r.Status, r.Split = StatusCancelled, e.Split }
 

@@ -82,6 +82,11 @@ type AdjustFare struct {
 	Units  meter.Units `json:"units"`
 }
 
+// CloseFare makes the fare final, before it is charged.
+type CloseFare struct {
+	RideID string `json:"ride_id"`
+}
+
 // Cancel ends the ride without a trip, by its rider or its driver.
 type Cancel struct {
 	RideID string `json:"ride_id"`
@@ -127,6 +132,7 @@ func (MarkSignalLost) CommandType() string  { return "mark_signal_lost" }
 func (End) CommandType() string             { return "end_trip" }
 func (CalculateFare) CommandType() string   { return "calculate_fare" }
 func (AdjustFare) CommandType() string      { return "adjust_fare" }
+func (CloseFare) CommandType() string       { return "close_fare" }
 func (Cancel) CommandType() string          { return "cancel_ride" }
 func (MarkNoShow) CommandType() string      { return "mark_no_show" }
 func (MarkUnfulfilled) CommandType() string { return "mark_unfulfilled" }

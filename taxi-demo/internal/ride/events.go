@@ -106,6 +106,14 @@ type FareAdjusted struct {
 	Split  Split           `json:"split"`
 }
 
+// FareClosed: the fare is final; this is what is charged and passed on.
+type FareClosed struct {
+	RideID   string `json:"ride_id"`
+	RiderID  string `json:"rider_id"`
+	DriverID string `json:"driver_id"`
+	Split    Split  `json:"split"`
+}
+
 // Cancelled: the ride ends without a trip.
 type Cancelled struct {
 	RideID   string `json:"ride_id"`
@@ -169,6 +177,7 @@ func (SignalLost) EventType() string     { return "signal_lost" }
 func (Ended) EventType() string          { return "trip_end" }
 func (FareCalculated) EventType() string { return "fare_calculated" }
 func (FareAdjusted) EventType() string   { return "fare_adjusted" }
+func (FareClosed) EventType() string     { return "fare_closed" }
 func (Cancelled) EventType() string      { return "ride_cancelled" }
 func (NoShow) EventType() string         { return "rider_no_show" }
 func (Unfulfilled) EventType() string    { return "ride_unfulfilled" }

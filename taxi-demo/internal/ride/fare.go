@@ -45,6 +45,15 @@ func (r *Ride) AdjustFare(c AdjustFare, t meter.Tariff) (aggregate.Events, error
 	return aggregate.Events{FareAdjusted{RideID: c.RideID, Units: c.Units, Bill: bill, Split: SplitOf(bill)}}, nil
 }
 
+// CloseFare makes the fare final: what comes later does not change it, so that
+// what the rider pays is what the others get.
+func (r *Ride) CloseFare(c CloseFare) (aggregate.Events, error) {
+	if r.Status != StatusFared {
+		return nil, ErrNotFared
+	}
+	return aggregate.Events{FareClosed{RideID: c.RideID, RiderID: r.RiderID, DriverID: r.DriverID, Split: r.Split}}, nil
+}
+
 func (r *Ride) bill(t meter.Tariff, u meter.Units) meter.Breakdown {
 	terms := r.Terms
 	terms.PickedUp = r.StartedAt
@@ -90,13 +99,9 @@ func cancellation(by string, stage Status) Split {
 	return Split{}
 }
 
-// Settle closes a ride for which everything was charged. A cancelled ride
-// whose fee was charged stays as it is.
+// Settle closes a ride for which everything was charged.
 func (r *Ride) Settle(c Settle) (aggregate.Events, error) {
-	switch {
-	case r.Status == StatusCancelled:
-		return nil, nil
-	case r.Status != StatusFared:
+	if r.Status != StatusDue {
 		return nil, ErrNotFared
 	}
 	return aggregate.Events{Settled{RideID: c.RideID, RiderID: r.RiderID, Split: r.Split}}, nil
@@ -107,13 +112,13 @@ func (r *Ride) Settle(c Settle) (aggregate.Events, error) {
 // cancellation, so that of the event is zero then.
 func (r *Ride) MarkOutstanding(c MarkOutstanding) (aggregate.Events, error) {
 	switch {
-	case r.Status != StatusFared && r.Status != StatusCancelled:
+	case r.Status != StatusDue && r.Status != StatusCancelled:
 		return nil, ErrNotFared
 	case c.Receivable <= 0 || c.Receivable > r.Split.Total():
 		return nil, fmt.Errorf("%d cents owed of %d: %w", c.Receivable, r.Split.Total(), ErrInvalid)
 	}
 	e := Outstanding{RideID: c.RideID, RiderID: r.RiderID, Receivable: c.Receivable}
-	if r.Status == StatusFared {
+	if r.Status == StatusDue {
 		e.Split = r.Split
 	}
 	return aggregate.Events{e}, nil

@@ -33,6 +33,8 @@ func adjust(tariff meter.Tariff, u meter.Units) decision {
 	}
 }
 
+func closeFare(r *Ride) (aggregate.Events, error) { return r.CloseFare(CloseFare{RideID: "r"}) }
+
 func settle(r *Ride) (aggregate.Events, error) { return r.Settle(Settle{RideID: "r"}) }
 
 func outstanding(cents int64) decision {
@@ -120,19 +122,23 @@ func TestAFareIsAdjustedOnlyUntilSettlement(t *testing.T) {
 		When(adjust(tariff, 12*meter.Unit)).Then(). // the same units: nothing to do
 		When(adjust(tariff, 13*meter.Unit)).
 		Then(FareAdjusted{RideID: "r", Units: 13 * meter.Unit, Bill: bill, Split: SplitOf(bill)}).
+		When(closeFare).Then(FareClosed{RideID: "r", RiderID: "p", DriverID: "d", Split: SplitOf(bill)}).
+		When(adjust(tariff, 14*meter.Unit)).ThenRejected(ErrNotFared). // it is being charged
+		When(closeFare).ThenRejected(ErrNotFared).
 		When(settle).Then(Settled{RideID: "r", RiderID: "p", Split: SplitOf(bill)})
 	given(t, isSettled).When(adjust(tariff, 13*meter.Unit)).ThenRejected(ErrNotFared)
 }
 
 func TestARideIsSettledOnce(t *testing.T) {
 	given(t, isEnded).When(settle).ThenRejected(ErrNotFared)
-	given(t, isFared).When(settle).Then(settled).
+	given(t, isFared).When(settle).ThenRejected(ErrNotFared)
+	given(t, isDue).When(settle).Then(settled).
 		When(settle).ThenRejected(ErrNotFared).
 		When(outstanding(1)).ThenRejected(ErrNotFared)
 }
 
 func TestARideWhoseRiderOwesIsClosedWithItsDebt(t *testing.T) {
-	given(t, isFared).
+	given(t, isDue).
 		When(outstanding(0)).ThenRejected(ErrInvalid).
 		When(outstanding(split.Total() + 1)).ThenRejected(ErrInvalid).
 		When(outstanding(706)).Then(Outstanding{RideID: "r", RiderID: "p", Split: split, Receivable: 706}).
@@ -144,7 +150,7 @@ func TestARideWhoseRiderOwesIsClosedWithItsDebt(t *testing.T) {
 func TestAnUnpaidFeeIsOwedWithoutBeingSplitTwice(t *testing.T) {
 	fee := Cancelled{RideID: "r", RiderID: "p", DriverID: "d", By: ByRider, Stage: StatusAccepted, Split: Split{DriverNet: 240, PlatformFee: 60}}
 	given(t, isAccepted, fee).
-		When(settle).Then(). // a cancelled ride stays one
+		When(settle).ThenRejected(ErrNotFared). // a cancelled ride stays one
 		When(outstanding(301)).ThenRejected(ErrInvalid).
 		When(outstanding(300)).Then(Outstanding{RideID: "r", RiderID: "p", Receivable: 300}).
 		When(outstanding(300)).ThenRejected(ErrNotFared)

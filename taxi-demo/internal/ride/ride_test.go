@@ -21,12 +21,13 @@ var (
 	started   = Started{RideID: "r", DriverID: "d", At: time.Date(2019, time.March, 4, 11, 0, 0, 0, time.UTC)}
 	ended     = Ended{RideID: "r", DriverID: "d", Dropoff: 9, Tolls: 576, Tip: 200}
 	fared     = FareCalculated{RideID: "r", RiderID: "p", DriverID: "d", Units: 12 * meter.Unit, Split: split}
+	closed    = FareClosed{RideID: "r", RiderID: "p", DriverID: "d", Split: split}
 	settled   = Settled{RideID: "r", RiderID: "p", Split: split}
 	split     = Split{DriverNet: 680, Tip: 200, PlatformFee: 170, Taxes: 80, Tolls: 576}
 )
 
 // life is the whole ride up to settlement; stage returns its first n events.
-var life = []eventstore.Event{requested, offered, accepted, arrived, started, ended, fared, settled}
+var life = []eventstore.Event{requested, offered, accepted, arrived, started, ended, fared, closed, settled}
 
 func stage(n int) []eventstore.Event { return life[:n] }
 
@@ -39,6 +40,7 @@ const (
 	isDriving
 	isEnded
 	isFared
+	isDue
 	isSettled
 )
 

@@ -12,6 +12,7 @@ const (
 	StatusDriving     Status = "driving"
 	StatusEnded       Status = "ended"
 	StatusFared       Status = "fared"
+	StatusDue         Status = "due" // the fare is final and being charged
 	StatusSettled     Status = "settled"
 	StatusCancelled   Status = "cancelled" // by either side, or by a no-show
 	StatusUnfulfilled Status = "unfulfilled"

@@ -76,7 +76,12 @@ var Branches = projection.Define("branches", 1, counterSchema,
 	counts(always[ride.SignalLost]("signal_lost")),
 	counts(when("trip_flagged", func(e ride.Ended) bool { return e.Flagged })),
 	counts(always[ride.FareAdjusted]("fare_adjusted")),
-	counts(always[ride.Outstanding]("card_declined_for_good")),
+	counts(func(e ride.Outstanding) string {
+		if e.Split.Total() == 0 {
+			return "fee_outstanding"
+		}
+		return "card_declined_for_good"
+	}),
 	counts(always[ride.Refunded]("refunded")),
 	counts(when("card_declined_then_fine", func(e wallet.Charged) bool { return e.Attempt > 1 })),
 	counts(func(e telemetry.Recorded) string {
@@ -97,11 +102,11 @@ var Branches = projection.Define("branches", 1, counterSchema,
 
 // KPIs adds up what a manager asks for.
 var KPIs = projection.Define("kpis", 1, counterSchema,
-	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.FareCalculated]) error {
+	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.FareClosed]) error {
 		if err := add(tx, "fares", 1); err != nil {
 			return err
 		}
-		return add(tx, "fare_cents", e.Payload.Bill.Total())
+		return add(tx, "fare_cents", e.Payload.Split.Total())
 	}),
 	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[telemetry.Closed]) error {
 		return add(tx, "telemetry_points", int64(e.Payload.Points))
@@ -139,6 +144,19 @@ var Zones = projection.Define("zones", 1, `
 		if err != nil {
 			return err
 		}
-		return exec(tx, `DELETE FROM pending WHERE ride_id = ?`, e.Payload.RideID)
+		return notPending(tx, e.Payload.RideID)
+	}),
+	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.Cancelled]) error {
+		return notPending(tx, e.Payload.RideID)
+	}),
+	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.NoShow]) error {
+		return notPending(tx, e.Payload.RideID)
+	}),
+	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.Unfulfilled]) error {
+		return notPending(tx, e.Payload.RideID)
 	}),
 )
+
+func notPending(tx *projection.Tx, rideID string) error {
+	return exec(tx, `DELETE FROM pending WHERE ride_id = ?`, rideID)
+}

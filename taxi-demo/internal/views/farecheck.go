@@ -27,6 +27,11 @@ var FareCheck = projection.Define("fare_check", 1, `
 		ride_id TEXT PRIMARY KEY,
 		quote   INTEGER NOT NULL,
 		fare    INTEGER
+	) STRICT, WITHOUT ROWID;
+	-- Trips that somebody drove, and so must end as they did.
+	CREATE TABLE real_trip (
+		ride_id TEXT PRIMARY KEY,
+		lost    INTEGER NOT NULL DEFAULT 0 CHECK (lost IN (0, 1))
 	) STRICT, WITHOUT ROWID;`,
 	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[trip.Recorded]) error {
 		p := e.Payload
@@ -51,7 +56,35 @@ var FareCheck = projection.Define("fare_check", 1, `
 	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.FareAdjusted]) error {
 		return metered(tx, e.Payload.RideID, e.Payload.Bill.Fare)
 	}),
+	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[trip.Planned]) error {
+		if !e.Payload.Real {
+			return nil
+		}
+		return exec(tx, `
+			INSERT INTO real_trip (ride_id)
+			VALUES (?)`, e.Payload.RideID)
+	}),
+	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.Cancelled]) error {
+		return lost(tx, e.Payload.RideID)
+	}),
+	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.NoShow]) error {
+		return lost(tx, e.Payload.RideID)
+	}),
+	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.Unfulfilled]) error {
+		return lost(tx, e.Payload.RideID)
+	}),
+	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.Outstanding]) error {
+		return lost(tx, e.Payload.RideID)
+	}),
 )
+
+// lost marks a real trip whose ride ended otherwise than it did.
+func lost(tx *projection.Tx, rideID string) error {
+	return exec(tx, `
+		UPDATE real_trip
+		SET lost = 1
+		WHERE ride_id = ?`, rideID)
+}
 
 func metered(tx *projection.Tx, rideID string, fare int64) error {
 	return exec(tx, `

@@ -36,6 +36,9 @@ var Rides = projection.Define("rides", 1, `
 	projection.On(rideEnded),
 	projection.On(rideFared),
 	projection.On(rideAdjusted),
+	projection.On(rideDue),
+	projection.On(rideDeclined),
+	projection.On(rideExpired),
 	projection.On(rideCancelled),
 	projection.On(rideNoShow),
 	projection.On(rideUnfulfilled),
@@ -96,11 +99,28 @@ func rideAccepted(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.Acc
 }
 
 func rideUnassigned(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.Unassigned]) error {
+	return reopen(tx, e.Payload.RideID, e.Time)
+}
+
+func rideDeclined(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.OfferDeclined]) error {
+	return reopen(tx, e.Payload.RideID, e.Time)
+}
+
+func rideExpired(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.OfferExpired]) error {
+	return reopen(tx, e.Payload.RideID, e.Time)
+}
+
+// reopen has a ride wait for a driver again.
+func reopen(tx *projection.Tx, rideID string, at int64) error {
 	return exec(tx, `
 		UPDATE ride
 		SET status = 'requested', driver_id = NULL, changed_at = ?
 		WHERE ride_id = ?`,
-		e.Time, e.Payload.RideID)
+		at, rideID)
+}
+
+func rideDue(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.FareClosed]) error {
+	return stage(tx, e.Payload.RideID, "due", e.Time)
 }
 
 func rideArrived(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.Arrived]) error {

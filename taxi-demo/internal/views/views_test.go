@@ -37,6 +37,7 @@ func settled() []projectiontest.Stream {
 		projectiontest.In("ride-a", ride.Ended{RideID: "a", DriverID: "d", Dropoff: 9, Tolls: 50, Tip: 100}),
 		projectiontest.In("driver-d", driver.Finished{DriverID: "d", RideID: "a", Zone: 9}),
 		projectiontest.In("ride-a", ride.FareCalculated{RideID: "a", RiderID: "p", DriverID: "d", Bill: bill, Split: split}),
+		projectiontest.In("ride-a", ride.FareClosed{RideID: "a", RiderID: "p", DriverID: "d", Split: split}),
 		projectiontest.In("wallet-p", wallet.Captured{RiderID: "p", RideID: "a", Amount: 1500, Rest: 50}, wallet.Charged{RiderID: "p", RideID: "a", Amount: 50, Attempt: 2}),
 		projectiontest.In("earnings-d", earnings.Accrued{DriverID: "d", RideID: "a", Net: 800, Tip: 100, Tolls: 50, Batch: 1}),
 		projectiontest.In("ride-a", ride.Settled{RideID: "a", RiderID: "p", Split: split}),
