@@ -43,11 +43,12 @@ type Change interface {
 // Change returns a decision about the aggregate with this id, to be given to
 // UpdateAll. The rules for decide are those of Update.
 func (r *Repository[S]) Change(id string, decide func(*S) (Events, error)) Change {
-	return &change[S]{repo: r, name: r.def.Stream(id), decision: decide}
+	return &change[S]{repo: r, id: id, name: r.def.Stream(id), decision: decide}
 }
 
 type change[S any] struct {
 	repo     *Repository[S]
+	id       string
 	name     string
 	decision func(*S) (Events, error)
 	entry    *entry[S] // while locked
@@ -63,6 +64,9 @@ func (c *change[S]) drop()          { c.entry.state, c.entry.version = nil, 0 }
 func (c *change[S]) unlock()        { c.entry.unlock(); c.entry = nil }
 
 func (c *change[S]) lock(ctx context.Context, fresh bool) error {
+	if c.id == "" {
+		return &eventstore.InvalidError{Field: "aggregate id", Value: c.name, Reason: "is empty after the dash"}
+	}
 	e, err := c.repo.cache.lock(ctx, c.name)
 	if err != nil {
 		return err

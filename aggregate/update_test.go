@@ -374,3 +374,10 @@ func TestCrossingUpdatesNeverWaitForEachOther(t *testing.T) {
 	}
 	require.Equal(t, int64(1000*ids), sum)
 }
+
+func TestAnAggregateHasAnID(t *testing.T) {
+	b := newBank(t, nil)
+	_, err := b.Update(t.Context(), "", deposit(1))
+	require.ErrorIs(t, err, eventstore.ErrInvalid)
+	require.ErrorContains(t, err, "aggregate id")
+}

@@ -84,6 +84,8 @@ func Define[S any](name string, version int, opts ...Option[S]) *Definition {
 	}
 	if t := reflect.TypeFor[S](); t.Kind() != reflect.Struct {
 		d.fail("its state %s is not a struct", t)
+	} else if err := eventstore.CheckJSON(t); err != nil {
+		d.fail("its state would lose a part between two steps: %w", err)
 	}
 	for _, o := range opts {
 		if o == nil {

@@ -3,7 +3,9 @@ package serverless
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/leat-go/leat/bus"
@@ -15,10 +17,11 @@ type Request struct {
 	// Function is the name of the function.
 	Function string
 	// Payload is encoded as JSON; a []byte or json.RawMessage is taken as JSON
-	// already.
+	// already. A command has one; nil is refused.
 	Payload any
-	// ID makes a command take effect once, for ever: a repetition gives the
-	// first commit again. At most eventstore.MaxName bytes. A query ignores it.
+	// ID names this one command and makes it take effect once, for ever: a
+	// repetition gives the first commit again, whatever it asks for, without a
+	// look at function and payload. At most eventstore.MaxName bytes. A query ignores it.
 	ID string
 	// Metadata is stamped on the events that a command causes: correlation,
 	// causation, actor, trace.
@@ -64,7 +67,10 @@ func (h *Host) Do(ctx context.Context, r Request) (Result, error) {
 	defer leave()
 	f, ok := h.functions[r.Function]
 	if !ok {
-		return Result{}, fmt.Errorf("%w: %q", ErrUnknownFunction, r.Function)
+		return Result{}, fmt.Errorf("%w: %q, there are %q", ErrUnknownFunction, r.Function, h.functionNames())
+	}
+	if r.Payload == nil && f.kind == kindCommand {
+		return Result{}, fmt.Errorf("command %q: %w: it has none", f.name, ErrPayload)
 	}
 	data, err := encodePayload(r.Payload)
 	if err != nil {
@@ -76,7 +82,7 @@ func (h *Host) Do(ctx context.Context, r Request) (Result, error) {
 		return h.query(ctx, f, data, r.Metadata)
 	}
 	if f.command.requireID && r.ID == "" {
-		return Result{}, fmt.Errorf("command %q: %w", f.name, ErrIDRequired)
+		return Result{}, fmt.Errorf("command %q: %w: set Request.ID to what names the command for its sender", f.name, ErrIDRequired)
 	}
 	commit, err := h.carryOut(ctx, bus.Command{ID: r.ID, Type: r.Function, Data: data, Metadata: r.Metadata})
 	if err == nil && release != nil {
@@ -87,6 +93,9 @@ func (h *Host) Do(ctx context.Context, r Request) (Result, error) {
 	}
 	return Result{Commit: commit, Position: commit.Last}, nil
 }
+
+// functionNames lists what can be called.
+func (h *Host) functionNames() []string { return slices.Sorted(maps.Keys(h.functions)) }
 
 // carryOut dispatches a command to its function.
 func (h *Host) carryOut(ctx context.Context, cmd bus.Command) (eventstore.Commit, error) {

@@ -80,3 +80,12 @@ func TestADrainThatCannotBeginSaysWhy(t *testing.T) {
 		require.ErrorIs(t, err, serverless.ErrClosed)
 	})
 }
+
+func TestACommandHasAPayload(t *testing.T) {
+	b := newBank(t, t.TempDir(), serverless.Options{})
+	_, err := b.Invoke(t.Context(), "deposit", nil)
+	require.ErrorIs(t, err, serverless.ErrPayload)
+	_, err = b.Invoke(t.Context(), "deposti", Deposit{})
+	require.ErrorIs(t, err, serverless.ErrUnknownFunction)
+	require.ErrorContains(t, err, `"deposit"`, "it says what there is")
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,9 @@ func (s *Script) When(events ...eventstore.Event) *Script {
 		data, err := eventstore.Encode(e)
 		if err != nil {
 			s.t.Fatalf("when %T: %v", e, err)
+		}
+		if !slices.Contains(s.engine.Filter().Types, data.Type) {
+			s.t.Fatalf("when %s: the saga names no such event", data.Type)
 		}
 		s.last = e
 		if _, err := s.log.Append(s.t.Context(), eventstore.Batch{
