@@ -112,7 +112,7 @@ func (r *road) record(c *saga.Context, points []meter.Point) {
 }
 
 // resend sends points that were set aside.
-func (r *road) resend(c *saga.Context, points *[]meter.Point) {
+func (r *road) resend(c *saga.Context, points *meter.Points) {
 	if len(*points) > 0 {
 		r.record(c, *points)
 		*points = nil

@@ -73,17 +73,17 @@ var Road = saga.Define("road", 1,
 )
 
 type road struct {
-	Plan     trip.Planned  `json:"plan"`
-	DriverID string        `json:"driver_id,omitempty"` // offered, then assigned
-	Offer    int           `json:"offer,omitempty"`
-	Slow     int           `json:"slow,omitempty"` // the offer that is answered late
-	SlowID   string        `json:"slow_id,omitempty"`
-	Done     []string      `json:"done,omitempty"` // disturbances already played
-	StartAt  time.Time     `json:"start_at,omitzero"`
-	Sent     int           `json:"sent,omitempty"` // points driven and reported or set aside
-	Lost     []meter.Point `json:"lost,omitempty"` // in transit: resent before the trip closes
-	Late     []meter.Point `json:"late,omitempty"` // to arrive after it
-	Reported bool          `json:"reported,omitempty"`
+	Plan     trip.Planned `json:"plan"`
+	DriverID string       `json:"driver_id,omitempty"` // offered, then assigned
+	Offer    int          `json:"offer,omitempty"`
+	Slow     int          `json:"slow,omitempty"` // the offer that is answered late
+	SlowID   string       `json:"slow_id,omitempty"`
+	Done     []string     `json:"done,omitempty"` // disturbances already played
+	StartAt  time.Time    `json:"start_at,omitzero"`
+	Sent     int          `json:"sent,omitempty"` // points driven and reported or set aside
+	Lost     meter.Points `json:"lost,omitempty"` // in transit: resent before the trip closes
+	Late     meter.Points `json:"late,omitempty"` // to arrive after it
+	Reported bool         `json:"reported,omitempty"`
 }
 
 func (r *road) planned(c *saga.Context, e trip.Planned) error {

@@ -4,8 +4,8 @@ import "github.com/leat-go/leat/taxi-demo/internal/meter"
 
 // Recorded: points that the car reported and that were not known before.
 type Recorded struct {
-	RideID string        `json:"ride_id"`
-	Points []meter.Point `json:"points"`
+	RideID string       `json:"ride_id"`
+	Points meter.Points `json:"points"`
 	// Duplicates is how many reported points were known already.
 	Duplicates int `json:"duplicates,omitempty"`
 	// Reordered says that one of these came after a later point.
@@ -29,15 +29,15 @@ type Closed struct {
 
 // Late: points that came after the meter was closed, and what it counts now.
 type Late struct {
-	RideID string        `json:"ride_id"`
-	Points []meter.Point `json:"points"`
-	Units  meter.Units   `json:"units"`
+	RideID string       `json:"ride_id"`
+	Points meter.Points `json:"points"`
+	Units  meter.Units  `json:"units"`
 }
 
 // Record reports a batch of points, in any order, any number of times.
 type Record struct {
-	RideID string        `json:"ride_id"`
-	Points []meter.Point `json:"points"`
+	RideID string       `json:"ride_id"`
+	Points meter.Points `json:"points"`
 }
 
 // Close stops the meter. Last is the sequence number of the last point.
