@@ -14,7 +14,7 @@ import (
 // Recorded: one row of a trip record, or one generated trip, with the fare that
 // the meter must get back. It is stored before the ride is requested.
 type Recorded struct {
-	Source string    `json:"source"` // a file's digest, or "city"
+	Source string    `json:"source"` // a file's digest, or "city-<seed>"
 	Row    int       `json:"row"`    // from 1
 	Class  tlc.Class `json:"class"`
 	// RideID is the ride that replays the row; empty where the row cannot be
