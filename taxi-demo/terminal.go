@@ -18,9 +18,28 @@ type terminal struct {
 }
 
 // live tells whether err is a terminal that a line can be drawn over on.
-func (t terminal) live() bool {
+func (t terminal) live() bool { return t.width() > 0 }
+
+// width returns how wide the terminal is; 0 where err is none.
+func (t terminal) width() int {
 	f, ok := t.err.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
+// fit cuts a line to a width, so that it can be drawn over.
+func fit(line string, width int) string {
+	runes := []rune(line)
+	if len(runes) < width {
+		return line
+	}
+	return string(runes[:max(width-2, 0)]) + "…"
 }
 
 // Intervals of a progress line: drawn over on a terminal, added elsewhere.
@@ -38,8 +57,8 @@ func (t terminal) interval() time.Duration {
 
 // status shows a line of progress.
 func (t terminal) status(line string) {
-	if t.live() {
-		fmt.Fprintf(t.err, "\r\x1b[K%s", printable(line))
+	if width := t.width(); width > 0 {
+		fmt.Fprintf(t.err, "\r\x1b[K%s", fit(printable(line), width))
 		return
 	}
 	fmt.Fprintln(t.err, printable(line))
