@@ -3,7 +3,7 @@
 GO ?= go
 # Modules of their own, so that nobody who imports Leat inherits what they need.
 NESTED := bus/natstest
-GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.2
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .DEFAULT_GOAL := help
 

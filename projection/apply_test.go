@@ -19,7 +19,7 @@ func TestAnEventDeliveredAgainIsPassedOver(t *testing.T) {
 	l := newTape()
 	someMoves(l, 40)
 	p := openTest(t, t.TempDir(), l, ledger(1, nil))
-	for after := int64(0); after < l.head(); after++ { // every page overlaps the one before
+	for after := range l.head() { // every page overlaps the one before
 		require.NoError(t, p.Apply(t.Context(), page(l, after, 3)))
 		requireFold(t, p, l)
 	}

@@ -55,7 +55,7 @@ func (h *Host) Drain(ctx context.Context, b Budget) (_ Report, err error) {
 	}
 	s, work, err := h.begin(ctx)
 	if err != nil {
-		if context.Cause(ctx) == errBudget {
+		if errors.Is(context.Cause(ctx), errBudget) {
 			err = moreWork(ctx, err)
 		}
 		return Report{}, err
@@ -88,12 +88,12 @@ func moreWork(ctx context.Context, err error) error {
 		return err
 	}
 	cause := context.Cause(ctx)
-	switch cause {
-	case errRouterEnded:
+	switch {
+	case errors.Is(cause, errRouterEnded):
 		return err // the session's end says why
-	case errBudget:
+	case errors.Is(cause, errBudget):
 		return &MoreWorkError{Reason: errBudget.Error()}
-	case ErrClosed:
+	case errors.Is(cause, ErrClosed):
 		return errors.Join(&MoreWorkError{Reason: "the host was closed"}, ErrClosed)
 	}
 	return &MoreWorkError{Reason: "it was interrupted", Err: cause}

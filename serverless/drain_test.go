@@ -168,11 +168,10 @@ func TestARunThatEndsHasClosedEverything(t *testing.T) {
 
 // till is a Source that deposits at the instants it is given.
 type till struct {
-	b        *bank
-	at       []time.Time
-	together bool // is Grouping
-	clock    clock.Clock
-	seen     []time.Time // of the clock, at each release
+	b     *bank
+	at    []time.Time
+	clock clock.Clock
+	seen  []time.Time // of the clock, at each release
 }
 
 func (s *till) Next(context.Context) (time.Time, bool, error) {

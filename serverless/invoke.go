@@ -191,7 +191,7 @@ func (h *Host) settleDeadLetter(ctx context.Context, function string, position i
 // holds the turn of the stream's partition, so that no stream is worked on
 // twice at once.
 func (f *eventFunction) settle(ctx context.Context, h *Host, position int64, discard string) error {
-	d, state, err := h.ledger.letter(ctx, f.name, position)
+	d, _, err := h.ledger.letter(ctx, f.name, position)
 	if err != nil {
 		return err
 	}
@@ -202,7 +202,8 @@ func (f *eventFunction) settle(ctx context.Context, h *Host, position int64, dis
 	}
 	defer done()
 	// It may have been settled while this call waited for its turn.
-	if d, state, err = h.ledger.letter(ctx, f.name, position); err != nil {
+	d, state, err := h.ledger.letter(ctx, f.name, position)
+	if err != nil {
 		return err
 	}
 	d.Parked = state == stateParked

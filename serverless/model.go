@@ -2,6 +2,7 @@ package serverless
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 
 	"github.com/leat-go/leat/projection"
@@ -67,7 +68,7 @@ func (m *Model) wait(ctx context.Context, p *projection.Projection, position int
 		}
 	}()
 	err := p.WaitFor(ctx, position)
-	if err != nil && context.Cause(ctx) == ErrClosed {
+	if err != nil && errors.Is(context.Cause(ctx), ErrClosed) {
 		return ErrClosed
 	}
 	return err

@@ -221,7 +221,8 @@ func playFullDisk(dir string) error {
 	if err := os.WriteFile(ballast, make([]byte, 400_000), 0o600); err != nil {
 		return err
 	}
-	stored, id := 0, ""
+	stored := 0
+	var id string
 	for i := 0; ; i++ {
 		id = fmt.Sprint(i)
 		_, err = s.Append(ctx, withID(id, write("ride-1", eventstore.Any(), eventstore.EventData{Type: "big", Data: make([]byte, 20_000)})))
