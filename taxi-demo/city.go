@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/leat-go/leat/clock"
 	"github.com/leat-go/leat/eventstore/sqlite"
 	"github.com/leat-go/leat/serverless"
@@ -17,7 +19,6 @@ import (
 	"github.com/leat-go/leat/taxi-demo/internal/city"
 	"github.com/leat-go/leat/taxi-demo/internal/meter"
 	"github.com/leat-go/leat/taxi-demo/internal/trip"
-	"github.com/spf13/cobra"
 )
 
 // Limits of the city's flags.
@@ -99,7 +100,11 @@ func removeStore(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("--fresh: %w", err)
 	}
-	for _, name := range []string{"log.db", "sagas.db", "consumers.db", "views", "witness", "lock", "receipts.txt"} {
+	names := []string{"views", "witness", "lock", "receipts.txt"}
+	for _, db := range []string{"log.db", "sagas.db", "consumers.db"} {
+		names = append(names, db, db+"-wal", db+"-shm") // a killed demo leaves all three
+	}
+	for _, name := range names {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("--fresh: %w", err)
 		}
@@ -204,7 +209,7 @@ func runOnce(ctx context.Context, t terminal, dir string, f cityFlags) (err erro
 	began := time.Now()
 	if f.chaos > 0 {
 		// The host falls over in the middle of it, and gets up again.
-		if err := f.drain(ctx, t, dir, serverless.Budget{Until: city.At(f.rides / 2)}, func(a *app) error {
+		if err := f.drain(ctx, t, dir, serverless.Budget{Until: city.At(max(1, f.rides/2))}, func(a *app) error {
 			return a.do(ctx, fmt.Sprintf("city-%d-restarted", f.seed), trip.Note{}.CommandType(), trip.Note{RideID: trip.Host, Kind: "host_restarted"})
 		}); err != nil {
 			return err

@@ -21,12 +21,13 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":   exits,
-			"format":  setFormat,
-			"gzipped": gzipped,
-			"killed":  killed,
-			"same":    sameReport,
-			"waitfor": waitFor,
+			"exits":       exits,
+			"format":      setFormat,
+			"gzipped":     gzipped,
+			"interrupted": interrupted,
+			"killed":      killed,
+			"same":        sameReport,
+			"waitfor":     waitFor,
 		},
 	})
 }

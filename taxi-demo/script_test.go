@@ -52,17 +52,39 @@ func killed(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	times, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	program := filepath.Join(strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator))[0], args[1])
 	for range times {
-		cmd := exec.Command(program, args[2:]...)
-		cmd.Dir = ts.Getenv("WORK")
-		cmd.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"))
+		cmd := program(ts, args[1:])
 		ts.Check(cmd.Start())
 		life := shortestLife + rand.N(longestLife-shortestLife)
 		timer := time.AfterFunc(life, func() { _ = cmd.Process.Kill() }) // it may have ended
 		err := cmd.Wait()
 		timer.Stop()
 		ts.Logf("lived %v at most: %v", life, err)
+	}
+}
+
+// program returns a command of the script, not started yet.
+func program(ts *testscript.TestScript, args []string) *exec.Cmd {
+	bin, _, _ := strings.Cut(ts.Getenv("PATH"), string(os.PathListSeparator))
+	cmd := exec.Command(filepath.Join(bin, args[0]), args[1:]...)
+	cmd.Dir = ts.Getenv("WORK")
+	cmd.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"))
+	return cmd
+}
+
+// interrupted runs a program that has no end, interrupts it and demands exit
+// code 130: interrupted PROGRAM ARG…
+func interrupted(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: interrupted PROGRAM ARG…")
+	}
+	cmd := program(ts, args)
+	ts.Check(cmd.Start())
+	timer := time.AfterFunc(longestLife, func() { _ = cmd.Process.Signal(os.Interrupt) })
+	defer timer.Stop()
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted {
+		ts.Fatalf("ended with %v, want exit code %d", err, exitInterrupted)
 	}
 }
 
