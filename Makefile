@@ -43,6 +43,23 @@ quick: ## the tests without the race detector
 bench: ## the benchmarks, six runs each, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count 6 ./...
 
+# What an experiment's long form runs: a seed repeats one, EXPERIMENT is a
+# regular expression of test names, PKG narrows the packages.
+EXPERIMENT ?= ^TestExperiment
+PKG ?= ./...
+FIGURES ?= $(CURDIR)/soak.jsonl
+
+.PHONY: soak
+soak: ## the experiments behind the guarantees in their long form, with a table of figures
+	@rm -f $(FIGURES)
+	@LEAT_EXPERIMENT=long LEAT_FIGURES=$(FIGURES) $(GO) test -count 1 -p 1 -timeout 6h -run '$(EXPERIMENT)' $(PKG); failed=$$?; \
+	$(GO) run ./internal/experiment/report $(FIGURES) && exit $$failed
+
+.PHONY: torture
+torture: ## repeat an experiment: make torture EXPERIMENT=TestExperimentKills SEED=7 [FORM=long]
+	@test -n "$(SEED)" || { echo "give the seed that was printed: make torture EXPERIMENT=... SEED=..."; exit 2; }
+	LEAT_SEED=$(SEED) LEAT_EXPERIMENT=$(FORM) $(GO) test -count 1 -p 1 -v -timeout 6h -run '$(EXPERIMENT)' $(PKG)
+
 .PHONY: lint
 lint: ## golangci-lint at a pinned version (built on first use)
 	$(GO) run $(GOLANGCI) run ./...

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/leat-go/leat/internal/sqlite"
+	"github.com/leat-go/leat/internal/disk"
 )
 
 // viewsDir is the directory of all read models in a store's directory.
@@ -71,7 +71,7 @@ func (f files) prepare() error {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return fmt.Errorf("projection %s: %w", f.name, err)
 	}
-	return sqlite.SyncPath(filepath.Dir(f.dir))
+	return disk.SyncPath(filepath.Dir(f.dir))
 }
 
 // readPointer returns the pointer and whether there is one.
@@ -112,32 +112,14 @@ func (f files) writePointer(p pointer, step func(string) error) (err error) {
 	if err != nil {
 		return fmt.Errorf("projection %s: pointer: %w", f.name, err)
 	}
-	tmp := f.pointerPath() + ".tmp"
-	if err := writeSynced(tmp, append(raw, '\n')); err != nil {
-		return fmt.Errorf("projection %s: pointer: %w", f.name, err)
-	}
-	if err := step(stepPointerWritten); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, f.pointerPath()); err != nil {
-		return fmt.Errorf("projection %s: pointer: %w", f.name, err)
-	}
-	if err := step(stepPointerRenamed); err != nil {
-		return err
-	}
-	return sqlite.SyncPath(f.dir)
-}
-
-func writeSynced(path string, data []byte) (err error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	err = disk.ReplaceIn(f.pointerPath(), append(raw, '\n'), disk.Steps{
+		Written: func() error { return step(stepPointerWritten) },
+		Renamed: func() error { return step(stepPointerRenamed) },
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("projection %s: pointer: %w", f.name, err)
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if _, err := file.Write(data); err != nil {
-		return err
-	}
-	return file.Sync()
+	return nil
 }
 
 // list returns the files of the read model.
@@ -212,7 +194,7 @@ func (f files) sweep(keep ...fileID) error {
 			errs = append(errs, f.remove(id))
 		}
 	}
-	if err := os.Remove(f.pointerPath() + ".tmp"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(f.pointerPath() + disk.TempSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("projection %s: %w", f.name, err))
 	}
 	return errors.Join(errs...)

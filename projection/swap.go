@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/leat-go/leat/internal/sqlite"
+	"github.com/leat-go/leat/internal/disk"
 )
 
 // Named points of a build, for tests that fail there.
@@ -128,5 +128,5 @@ func (p *Projection) settleFile(v *view) error {
 	if busy != 0 {
 		return v.wrap(errors.New("another program has the file open and keeps its WAL from being moved"))
 	}
-	return sqlite.SyncPath(p.files.dir)
+	return disk.SyncPath(p.files.dir)
 }

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	file "github.com/leat-go/leat/internal/sqlite"
+	"github.com/leat-go/leat/internal/disk"
 )
 
 // Backup copies the log, as of now and compact, into a new directory dst,
@@ -26,5 +26,5 @@ func (s *Store) Backup(ctx context.Context, dst string) (err error) {
 	if err := s.db.VacuumInto(ctx, filepath.Join(dst, logName)); err != nil {
 		return fileError(s.db.Path(), "back up", err)
 	}
-	return file.SyncPath(dst)
+	return disk.SyncPath(dst)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/disk"
 	file "github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -84,7 +85,7 @@ func makeDir(dir string) (created bool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return false, fmt.Errorf("eventstore/sqlite: create: %w", err)
 	}
-	return true, file.SyncPath(filepath.Dir(dir))
+	return true, disk.SyncPath(filepath.Dir(dir))
 }
 
 // inspect returns ErrNotStore or ErrCorrupt unless dir is a store, or the

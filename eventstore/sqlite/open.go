@@ -13,6 +13,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/disk"
 	file "github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -206,7 +207,7 @@ func (s *Store) identify(ctx context.Context) error {
 	if err == nil && !found {
 		err = errNameless(s.db.Path())
 	}
-	return errors.Join(err, file.SyncPath(s.dir))
+	return errors.Join(err, disk.SyncPath(s.dir))
 }
 
 func (s *Store) loadIdentity(ctx context.Context) (found bool, err error) {

@@ -20,18 +20,21 @@ const module = "github.com/leat-go/leat/"
 var may = map[string][]string{
 	"eventstore":                {},
 	"clock":                     {},
-	"internal/sqlite":           {},
+	"internal/crash":            {},
+	"internal/disk":             {},
+	"internal/experiment":       {},
+	"internal/sqlite":           {"internal/disk"},
 	"eventstore/memory":         {"eventstore", "clock"},
-	"eventstore/sqlite":         {"eventstore", "clock", "internal/sqlite"},
+	"eventstore/sqlite":         {"eventstore", "clock", "internal/sqlite", "internal/crash", "internal/disk"},
 	"eventstore/storetest":      {"eventstore", "clock"},
 	"aggregate":                 {"eventstore"},
 	"aggregate/aggregatetest":   {"eventstore", "aggregate"},
 	"bus":                       {"eventstore", "clock"},
-	"projection":                {"eventstore", "clock", "bus", "internal/sqlite"},
+	"projection":                {"eventstore", "clock", "bus", "internal/sqlite", "internal/crash", "internal/disk"},
 	"projection/projectiontest": {"eventstore", "eventstore/memory", "clock", "bus", "projection"},
-	"saga":                      {"eventstore", "clock", "bus", "internal/sqlite"},
+	"saga":                      {"eventstore", "clock", "bus", "internal/sqlite", "internal/crash", "internal/disk"},
 	"saga/sagatest":             {"eventstore", "eventstore/memory", "clock", "bus", "saga"},
-	"serverless":                {"eventstore", "clock", "aggregate", "bus", "projection", "saga", "internal/sqlite"},
+	"serverless":                {"eventstore", "clock", "aggregate", "bus", "projection", "saga", "internal/sqlite", "internal/crash", "internal/disk"},
 }
 
 // only lists the packages that may import what stands before them.

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 
 	"github.com/mattn/go-sqlite3"
+
+	"github.com/leat-go/leat/internal/disk"
 )
 
 // Header is what a file says it is.
@@ -106,18 +108,5 @@ func (db *DB) VacuumInto(ctx context.Context, path string) (err error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return fmt.Errorf("sqlite: copy %s: %w", db.path, err)
 	}
-	return SyncPath(path)
-}
-
-// SyncPath syncs a directory, or a file that SQLite does not have open.
-func SyncPath(path string) (err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("sqlite: sync: %w", err)
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("sqlite: sync %s: %w", path, err)
-	}
-	return nil
+	return disk.SyncPath(path)
 }

@@ -1,0 +1,52 @@
+package disk_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leat-go/leat/internal/disk"
+)
+
+func TestReplaceSyncsBeforeItRenamesAndAfter(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "witness")
+	require.NoError(t, os.WriteFile(path, []byte("old"), 0o600))
+	var steps []disk.Op
+	defer disk.Observe(func(op disk.Op) { steps = append(steps, op) })()
+	require.NoError(t, disk.Replace(path, []byte("new")))
+	require.Equal(t, []disk.Op{
+		{Kind: disk.Write, Path: path + ".tmp", Data: []byte("new")},
+		{Kind: disk.Sync, Path: path + ".tmp"},
+		{Kind: disk.Rename, Path: path + ".tmp", To: path},
+		{Kind: disk.Sync, Path: dir},
+	}, steps)
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "new", string(data))
+}
+
+func TestReplaceFollowsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	victim, path := filepath.Join(dir, "victim"), filepath.Join(dir, "witness")
+	require.NoError(t, os.WriteFile(victim, []byte("dear"), 0o600))
+	require.NoError(t, os.Symlink(victim, path))
+	require.NoError(t, os.Symlink(victim, path+disk.TempSuffix))
+	require.NoError(t, disk.Replace(path, []byte("new")))
+	data, err := os.ReadFile(victim)
+	require.NoError(t, err)
+	require.Equal(t, "dear", string(data))
+}
+
+func TestReplaceGivesUpBetweenItsSteps(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pointer")
+	boom := errors.New("boom")
+	fail := func() error { return boom }
+	require.ErrorIs(t, disk.ReplaceIn(path, []byte("new"), disk.Steps{Written: fail}), boom)
+	require.NoFileExists(t, path)
+	require.ErrorIs(t, disk.ReplaceIn(path, []byte("new"), disk.Steps{Renamed: fail}), boom)
+	require.FileExists(t, path)
+}
