@@ -154,3 +154,23 @@ func (r Row) keep(path string) error {
 	}
 	return f.Close()
 }
+
+// memoryDir is where Linux keeps files in memory.
+const memoryDir = "/dev/shm"
+
+// Dir returns a new directory that is removed when the test ends, in memory
+// where the system has such a place: for experiments that make many stores and
+// in which the disk does not matter. Elsewhere it is t.TempDir.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(memoryDir, "leat-*")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("remove the directory of the experiment: %v", err)
+		}
+	})
+	return dir
+}
