@@ -224,6 +224,9 @@ func (v *View) reopen(ctx context.Context, id fileID) error {
 	if _, err := db.Check(ctx, applicationID, formats); err != nil {
 		return errors.Join(fmt.Errorf("projection %s: %w", v.def.name, err), db.Close())
 	}
+	if err := db.CheckOwnTables(ctx, migrations()); err != nil {
+		return errors.Join(fmt.Errorf("projection %s: %w", v.def.name, err), db.Close())
+	}
 	if _, err := checkView(ctx, db, id, v.def); err != nil {
 		return errors.Join(err, db.Close())
 	}

@@ -88,7 +88,7 @@ func createView(ctx context.Context, f files, id fileID, def *Definition, purpos
 			err = errors.Join(err, db.Close(), f.remove(id))
 		}
 	}()
-	if err := db.Migrate(ctx, applicationID, migrations()); err != nil {
+	if err := db.MigrateOwnTables(ctx, applicationID, migrations()); err != nil {
 		return nil, fmt.Errorf("projection %s: %w", def.name, err)
 	}
 	if err := db.Write(ctx, func(tx *sqlite.Tx) error { return createSchema(tx, def, purpose) }); err != nil {
@@ -158,7 +158,7 @@ func openView(ctx context.Context, f files, id fileID, def *Definition) (_ *view
 			err = errors.Join(err, db.Close())
 		}
 	}()
-	if err := db.Migrate(ctx, applicationID, migrations()); err != nil {
+	if err := db.MigrateOwnTables(ctx, applicationID, migrations()); err != nil {
 		return nil, "", fmt.Errorf("projection %s: %w", id.name, err)
 	}
 	purpose, err = checkView(ctx, db, id, def)

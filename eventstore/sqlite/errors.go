@@ -26,6 +26,8 @@ func fileError(path, doing string, err error) error {
 	switch {
 	case file.IsNotDatabase(err), errors.Is(err, file.ErrForeign), errors.Is(err, file.ErrNewer):
 		return fmt.Errorf("%w: %s: %w", ErrNotStore, doing, err)
+	case errors.Is(err, file.ErrSchema): // which says what to do
+		return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("%s: %v", doing, err)}
 	case file.IsCorrupt(err):
 		return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("%s: %v: restore it from a backup", doing, err)}
 	default:

@@ -62,17 +62,33 @@ func sums(t *testing.T, dir string) map[string]string {
 	return m
 }
 
-// change runs statements on the log of a closed store, past its triggers.
+// change runs statements on the log of a closed store, past its triggers, and
+// leaves its schema as it was.
 func change(t *testing.T, dir string, statements ...string) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", filepath.Join(dir, "log.db"))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
 	db.SetMaxOpenConns(1)
-	for _, name := range []string{"events_are_not_changed", "events_are_not_deleted", "batches_are_not_changed", "batches_are_not_deleted"} {
+	triggers := map[string]string{}
+	rows, err := db.Query("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+	require.NoError(t, err)
+	for rows.Next() {
+		var name, text string
+		require.NoError(t, rows.Scan(&name, &text))
+		triggers[name] = text
+	}
+	require.NoError(t, rows.Err())
+	for name := range triggers {
 		_, err := db.Exec("DROP TRIGGER " + name)
 		require.NoError(t, err)
 	}
+	defer func() {
+		for _, text := range triggers {
+			_, err := db.Exec(text)
+			require.NoError(t, err)
+		}
+	}()
 	for _, text := range statements {
 		_, err := db.Exec(text)
 		require.NoError(t, err)

@@ -19,36 +19,58 @@ var ErrForeign = errors.New("sqlite: not this program's file")
 // are NNNN_name.sql, numbered from 0001 without holes. Each runs once, with
 // its number, in one transaction. The application id marks what the file is
 // for. It returns ErrNewer where the file has seen more migrations than there
-// are, and ErrForeign where it is another program's.
+// are, ErrForeign where it is another program's, and ErrSchema where its schema
+// is not what its migrations made; then it has changed nothing.
 func (db *DB) Migrate(ctx context.Context, applicationID int32, dir fs.FS) error {
+	return db.migrate(ctx, applicationID, dir, false)
+}
+
+// MigrateOwnTables is Migrate for a file that holds tables of others as well.
+// See CheckOwnTables.
+func (db *DB) MigrateOwnTables(ctx context.Context, applicationID int32, dir fs.FS) error {
+	return db.migrate(ctx, applicationID, dir, true)
+}
+
+func (db *DB) migrate(ctx context.Context, applicationID int32, dir fs.FS, shared bool) error {
+	scripts, err := readScripts(dir)
+	if err != nil {
+		return err
+	}
+	done, err := db.Check(ctx, applicationID, len(scripts))
+	if err != nil {
+		return err
+	}
+	if err := db.compareSchema(ctx, scripts, done, shared); err != nil {
+		return err
+	}
+	for i := done; i < len(scripts); i++ {
+		err = db.Write(ctx, func(tx *Tx) error {
+			_, err := tx.Exec(fmt.Sprintf("%s;\nPRAGMA application_id = %d;\nPRAGMA user_version = %d;", scripts[i], applicationID, i+1))
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("sqlite: migrate %s: migration %d: %w", db.path, i+1, err)
+		}
+	}
+	if done == len(scripts) {
+		return nil
+	}
+	return db.compareSchema(ctx, scripts, len(scripts), shared)
+}
+
+// migrationNames returns the names of the migrations in dir, in order.
+func migrationNames(dir fs.FS) ([]string, error) {
 	names, err := fs.Glob(dir, "*.sql") // sorted
 	if err != nil {
-		return fmt.Errorf("sqlite: migrate: %w", err)
+		return nil, fmt.Errorf("sqlite: migrate: %w", err)
 	}
 	for i, name := range names {
 		number, _, _ := strings.Cut(name, "_")
 		if n, err := strconv.Atoi(number); err != nil || n != i+1 {
-			return fmt.Errorf("sqlite: migration %s: want number %04d", name, i+1)
+			return nil, fmt.Errorf("sqlite: migration %s: want number %04d", name, i+1)
 		}
 	}
-	done, err := db.Check(ctx, applicationID, len(names))
-	if err != nil {
-		return err
-	}
-	for i := done; i < len(names); i++ {
-		script, err := fs.ReadFile(dir, names[i])
-		if err != nil {
-			return fmt.Errorf("sqlite: migrate: %w", err)
-		}
-		err = db.Write(ctx, func(tx *Tx) error {
-			_, err := tx.Exec(fmt.Sprintf("%s;\nPRAGMA application_id = %d;\nPRAGMA user_version = %d;", script, applicationID, i+1))
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("sqlite: migrate %s: %s: %w", db.path, names[i], err)
-		}
-	}
-	return nil
+	return names, nil
 }
 
 // Check returns how many migrations the file has seen, known being how many

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,12 +20,13 @@ var migrations = fstest.MapFS{
 	"0001_first.sql": {Data: []byte("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT NOT NULL) STRICT")},
 }
 
-func open(t *testing.T, opts sqlite.Options) *sqlite.DB {
+// open opens a new file, migrated by dir or else by migrations.
+func open(t *testing.T, opts sqlite.Options, dir ...fs.FS) *sqlite.DB {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "a ?#%.db"), opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	require.NoError(t, db.Migrate(t.Context(), appID, migrations))
+	require.NoError(t, db.Migrate(t.Context(), appID, append(dir, migrations)[0]))
 	return db
 }
 
