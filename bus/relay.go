@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 )
 
 // Defaults of a Relay.
@@ -118,6 +119,7 @@ func (r *Relay) Apply(ctx context.Context, p Page) error {
 	if err := r.publish(ctx, p.Events); err != nil {
 		return errors.Join(err, r.savePrefix(ctx))
 	}
+	crash.At(crash.RelayPublished)
 	if len(p.Events) == 0 && p.Through.Position-r.saved.Position < LazySave {
 		return nil
 	}

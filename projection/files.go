@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/leat-go/leat/internal/crash"
 	"github.com/leat-go/leat/internal/disk"
 )
 
@@ -113,8 +114,14 @@ func (f files) writePointer(p pointer, step func(string) error) (err error) {
 		return fmt.Errorf("projection %s: pointer: %w", f.name, err)
 	}
 	err = disk.ReplaceIn(f.pointerPath(), append(raw, '\n'), disk.Steps{
-		Written: func() error { return step(stepPointerWritten) },
-		Renamed: func() error { return step(stepPointerRenamed) },
+		Written: func() error {
+			crash.At(crash.ViewPointerWritten)
+			return step(stepPointerWritten)
+		},
+		Renamed: func() error {
+			crash.At(crash.ViewPointerRenamed)
+			return step(stepPointerRenamed)
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("projection %s: pointer: %w", f.name, err)

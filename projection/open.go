@@ -9,6 +9,7 @@ import (
 
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 )
 
 // openFiles finds the live file, goes back or makes new ones as the version
@@ -32,6 +33,7 @@ func (p *Projection) openFiles(ctx context.Context) error {
 	}
 	p.adopt(live)
 	p.previous = at.Previous
+	crash.At(crash.ViewLooked)
 	if at.Live.version == p.def.version {
 		return p.files.sweep(at.Live, at.Previous)
 	}
@@ -130,7 +132,11 @@ func (p *Projection) goBack(ctx context.Context, at pointer) (pointer, error) {
 	}
 	back := pointer{Live: at.Previous, Previous: at.Live}
 	p.logger.Warn("projection goes back to a lower version", "projection", p.def.name, "from", at.Live.version, "to", p.def.version)
-	return back, p.files.writePointer(back, p.step)
+	if err := p.files.writePointer(back, p.step); err != nil {
+		return at, err
+	}
+	crash.At(crash.ViewWentBack)
+	return back, nil
 }
 
 func exists(path string) bool {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 )
 
 // Progress says how far a build is. Rate and ETA are of this run of it.
@@ -197,6 +198,7 @@ func (p *Projection) buildBeside(ctx context.Context, v *view, report func(event
 			return err
 		}
 		report(n)
+		crash.At(crash.ViewBuilding)
 		if err := p.step(stepBuilding); err != nil {
 			return err
 		}
@@ -224,6 +226,7 @@ func (p *Projection) pull(ctx context.Context, v *view, limit int, to eventstore
 // finishRebuild brings v to where the live view is held, compares and
 // exchanges them. The caller holds the gate.
 func (p *Projection) finishRebuild(ctx context.Context, v *view, report func(events int)) (Rebuilt, error) {
+	crash.At(crash.ViewPaused)
 	if err := p.step(stepPaused); err != nil {
 		return Rebuilt{}, err
 	}
@@ -244,10 +247,12 @@ func (p *Projection) finishRebuild(ctx context.Context, v *view, report func(eve
 	if err := v.saveScanned(ctx); err != nil {
 		return Rebuilt{}, err
 	}
+	crash.At(crash.ViewCaughtUp)
 	same, err := compare(ctx, live.db, v.db)
 	if err != nil {
 		return Rebuilt{}, fmt.Errorf("projection %s: compare: %w", p.def.name, err)
 	}
+	crash.At(crash.ViewCompared)
 	if err := p.swap(v); err != nil {
 		return Rebuilt{}, err
 	}

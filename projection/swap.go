@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/leat-go/leat/internal/crash"
 	"github.com/leat-go/leat/internal/disk"
 )
 
@@ -71,6 +72,7 @@ func (p *Projection) swap(v *view) error {
 	if err := p.settleFile(v); err != nil {
 		return err
 	}
+	crash.At(crash.ViewSettled)
 	if err := p.step(stepSettled); err != nil {
 		return err
 	}
@@ -100,10 +102,12 @@ func (p *Projection) swap(v *view) error {
 	p.retired = kept
 	p.mu.Unlock()
 	p.publish()
+	crash.At(crash.ViewSwapped)
 	if drop != (fileID{}) {
 		if removal := p.files.remove(drop); removal != nil {
 			p.logger.Warn("projection leaves an old file for the next start to remove", "projection", p.def.name, "file", drop.String(), "error", removal)
 		}
+		crash.At(crash.ViewRemoved)
 	}
 	return errors.Join(err, old.closed(), p.step(stepSwapped))
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 	"github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -94,6 +95,7 @@ func createView(ctx context.Context, f files, id fileID, def *Definition, purpos
 	if err := db.Write(ctx, func(tx *sqlite.Tx) error { return createSchema(tx, def, purpose) }); err != nil {
 		return nil, err
 	}
+	crash.At(crash.ViewMade)
 	v := &view{id: id, def: def, db: db}
 	return v, v.load(ctx)
 }
@@ -278,6 +280,7 @@ func (v *view) write(ctx context.Context, fn func(s *step) error) error {
 	if err != nil {
 		return err
 	}
+	crash.At(crash.ViewCommitted)
 	v.saved, v.attempt = s.saved, s.attempt
 	v.dead += s.dead
 	for stream, n := range s.parked {
@@ -297,6 +300,7 @@ func (v *view) write(ctx context.Context, fn func(s *step) error) error {
 
 // save moves the checkpoint, by compare-and-swap.
 func (s *step) save(to eventstore.Anchor) error {
+	crash.At(crash.ViewApplied)
 	from := s.saved
 	res, err := s.tx.Exec(`
 		UPDATE leat_checkpoint
@@ -310,6 +314,7 @@ func (s *step) save(to eventstore.Anchor) error {
 		return s.v.wrap(err)
 	} else if n == 1 {
 		s.saved = to
+		crash.At(crash.ViewBeforeCommit)
 		return nil
 	}
 	found := &bus.CheckpointMovedError{Consumer: s.v.def.name, Expected: from.Position}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+
+	"github.com/leat-go/leat/internal/crash"
 )
 
 // compensate begins the compensation. Where its commands stand in the order of
@@ -59,6 +61,7 @@ func (w *work) unwind(i *instance) error {
 	if err := w.insert(cmd); err != nil {
 		return err
 	}
+	crash.At(crash.SagaUnwinding)
 	return w.note(i, kindUndo, top.ID, top.Name, "send:"+top.Type)
 }
 

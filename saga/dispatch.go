@@ -11,6 +11,7 @@ import (
 
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 )
 
 // delivery is a command on its way through a router.
@@ -46,10 +47,15 @@ func (e *Engine) Dispatcher(dispatch func(context.Context, bus.Command) (eventst
 		}
 		cmd, err := bus.CommandFromMessage(msg)
 		if err == nil {
+			crash.At(crash.SagaSending)
 			err = carryOut(msg.Context(), cmd, dispatch)
 		}
 		d.result = conclude(msg.Context(), d.cmd, err)
-		if d.result.outcome == outcomeRejected {
+		switch d.result.outcome {
+		case outcomeDone:
+			crash.At(crash.SagaCarriedOut)
+		case outcomeRejected:
+			crash.At(crash.SagaRejected)
 			return nil
 		}
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/clock"
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 	"github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -378,6 +379,7 @@ func (e *Engine) Close() error {
 		close(e.closing)
 		e.outbox.mu.Unlock()
 		e.wg.Wait()
+		crash.At(crash.SagaDrained)
 		<-e.gate
 		defer e.unlock()
 		e.closeErr = errors.Join(e.outbox.flushLocked(context.Background(), false), e.db.Close())

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/leat-go/leat/internal/crash"
 )
 
 // record records results: at once those with further effects, others when
@@ -95,6 +97,7 @@ func (w *work) result(r *result) error {
 	if r.gone, err = w.remove(c); err != nil || r.gone {
 		return err
 	}
+	crash.At(crash.SagaRemoved)
 	w.pending[c.instance]--
 	if r.outcome == outcomeDone && !w.e.outbox.undoing(c.instance) && !w.undoing(c.instance) {
 		return nil

@@ -1,6 +1,10 @@
 package saga
 
-import "time"
+import (
+	"time"
+
+	"github.com/leat-go/leat/internal/crash"
+)
 
 // Retention is looked at with the first transaction, and then once for every
 // sweepEvery instances that finish; it clears sweepPage of each saga at once.
@@ -37,6 +41,7 @@ func (w *work) sweep() error {
 				WHERE id = ?`, id); err != nil {
 				return err
 			}
+			crash.At(crash.SagaSwept)
 		}
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 )
 
 // FireDue fires every timer that is due by the engine's clock, in the order of
@@ -142,9 +143,11 @@ func (w *work) fire(t *dueTimer) (bool, error) {
 	if err != nil || now == nil || now.ref != t.ref || i.status.finished() || i.undoing || i.blocking() {
 		return false, err
 	}
-	return true, w.deliver(i, &input{
+	err = w.deliver(i, &input{
 		kind: kindTimer, name: t.name, ref: t.ref, root: t.root, hops: t.hops, at: t.due, timerRef: t.ref,
 	})
+	crash.At(crash.SagaFired)
+	return true, err
 }
 
 // catchUp applies the log up to the head that is read now.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 	"github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -79,9 +80,11 @@ func (e *Engine) transact(ctx context.Context, fn func(*work) error) error {
 		if err := w.flush(); err != nil {
 			return err
 		}
+		crash.At(crash.SagaBeforeCommit)
 		return e.step("commit")
 	})
 	if err == nil {
+		crash.At(crash.SagaAfterCommit)
 		if err = e.step("committed"); err != nil {
 			err = &sqlite.CommitError{Err: err}
 		}
@@ -167,6 +170,7 @@ func (w *work) flush() error {
 			return err
 		}
 	}
+	crash.At(crash.SagaStepped)
 	return w.saveCheckpoint()
 }
 
@@ -202,6 +206,7 @@ func (w *work) saveCheckpoint() error {
 		UPDATE engine
 		SET last_time = ?
 		WHERE id = 1`, w.now)
+	crash.At(crash.SagaClock)
 	return err
 }
 

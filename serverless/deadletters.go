@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 	"github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -182,6 +183,7 @@ func (l *ledger) settleLetter(ctx context.Context, d DeadLetter, reason string) 
 				SET state = 'discarded', reason = ?, last_at = ?
 				WHERE function = ? AND position = ?`, reason, time.Now().UnixNano(), d.Function, d.Position)
 		}
+		crash.At(crash.LetterSettled)
 		if err != nil || !d.Parked {
 			return err
 		}

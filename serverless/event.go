@@ -11,6 +11,7 @@ import (
 
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 	"github.com/leat-go/leat/internal/sqlite"
 	"github.com/leat-go/leat/saga"
 )
@@ -188,7 +189,11 @@ func (p *partition) Apply(ctx context.Context, page bus.Page) error {
 // checkpoint with what became of it.
 func (p *partition) one(ctx context.Context, e eventstore.Recorded, through eventstore.Anchor) error {
 	if p.fn.isParked(e.Stream) {
-		return p.commit(ctx, through, func(tx *sqlite.Tx) error { return insertWaiting(tx, p.fn.name, e) })
+		return p.commit(ctx, through, func(tx *sqlite.Tx) error {
+			err := insertWaiting(tx, p.fn.name, e)
+			crash.At(crash.LetterWaits)
+			return err
+		})
 	}
 	a := p.failing
 	if a.Position != e.Position {
@@ -198,6 +203,7 @@ func (p *partition) one(ctx context.Context, e eventstore.Recorded, through even
 	}
 	err := p.fn.invoke(ctx, e)
 	if err == nil {
+		crash.At(crash.FunctionCalled)
 		// What was done is recorded even when the shutdown has begun.
 		return p.commit(context.WithoutCancel(ctx), through, nil)
 	}
@@ -209,6 +215,7 @@ func (p *partition) one(ctx context.Context, e eventstore.Recorded, through even
 
 // fail counts the attempt and retries, or does what the policy says.
 func (p *partition) fail(ctx context.Context, e eventstore.Recorded, through eventstore.Anchor, a attempt, cause error) error {
+	crash.At(crash.FunctionFailed)
 	now := time.Now()
 	a.Attempts++
 	if a.FirstAt == 0 {
@@ -223,7 +230,9 @@ func (p *partition) fail(ctx context.Context, e eventstore.Recorded, through eve
 			state = stateParked
 		}
 		err := p.commit(ctx, through, func(tx *sqlite.Tx) error {
-			return insertLetter(tx, p.fn.name, state, e, a, now.UnixNano())
+			err := insertLetter(tx, p.fn.name, state, e, a, now.UnixNano())
+			crash.At(crash.LetterWritten)
+			return err
 		})
 		if err != nil {
 			return err
@@ -242,6 +251,7 @@ func (p *partition) fail(ctx context.Context, e eventstore.Recorded, through eve
 		p.loaded = false
 		return err
 	}
+	crash.At(crash.FunctionCounted)
 	p.failing = a
 	if last {
 		return &bus.BlockedError{Position: e.Position, Err: fmt.Errorf("function %q, attempt %d: %w", p.fn.name, a.Attempts, cause)}
@@ -261,6 +271,7 @@ func (p *partition) commit(ctx context.Context, to eventstore.Anchor, effect fun
 				return err
 			}
 		}
+		crash.At(crash.FunctionMoved)
 		if effect != nil {
 			return effect(tx)
 		}
@@ -270,6 +281,7 @@ func (p *partition) commit(ctx context.Context, to eventstore.Anchor, effect fun
 		p.loaded = false // it may be stored after all: look again
 		return err
 	}
+	crash.At(crash.FunctionCommitted)
 	p.saved, p.at, p.failing = to, to, attempt{}
 	return nil
 }

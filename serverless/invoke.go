@@ -10,6 +10,7 @@ import (
 
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 )
 
 // Request is a call of a command or query function.
@@ -212,6 +213,7 @@ func (f *eventFunction) settle(ctx context.Context, h *Host, position int64, dis
 			if err := f.again(ctx, h, d); err != nil {
 				return err
 			}
+			crash.At(crash.LetterRetried)
 		}
 		next, err := h.ledger.settleLetter(context.WithoutCancel(ctx), d, discard)
 		if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/leat-go/leat/internal/crash"
 )
 
 // Source is the outside world: inputs that come by the host's clock. In
@@ -71,6 +73,7 @@ func (s *session) drainVirtual(ctx context.Context, limit time.Time) error {
 			err = s.release(ctx, src, input, before(due, pending, limit))
 		default:
 			clk.Advance(due)
+			crash.At(crash.ClockAdvanced)
 			s.host.figures.instants.Add(1)
 			err = s.fireAt(ctx, due)
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 	"github.com/leat-go/leat/internal/disk"
 	file "github.com/leat-go/leat/internal/sqlite"
 )
@@ -37,6 +38,9 @@ func claimDir(ctx context.Context, dir string, known int) (_ *claim, err error) 
 	if c.createdDir, err = makeDir(dir); err != nil {
 		return nil, err
 	}
+	if c.createdDir {
+		crash.At(crash.StoreDir)
+	}
 	if err := checkFileSystem(dir); err != nil {
 		return nil, err
 	}
@@ -53,6 +57,7 @@ func claimDir(ctx context.Context, dir string, known int) (_ *claim, err error) 
 			return nil, err
 		}
 		c.createdLock = true
+		crash.At(crash.StoreLock)
 	}
 	return c, nil
 }

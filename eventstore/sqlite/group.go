@@ -10,6 +10,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 )
 
 // statements are those of the writer's hot path.
@@ -77,6 +78,7 @@ func (g *group) run(c *sqlite3.SQLiteConn, requests []*request) (outcome, error)
 	if err := st.begin.exec(); err != nil {
 		return undone, err
 	}
+	crash.At(crash.LogBegun)
 	for _, r := range requests {
 		if err := g.apply(r); err != nil {
 			return undone, errors.Join(err, g.undo())
@@ -90,12 +92,15 @@ func (g *group) run(c *sqlite3.SQLiteConn, requests []*request) (outcome, error)
 		// committed statement by statement.
 		return unknown, errEndedEarly
 	}
+	crash.At(crash.LogBeforeCommit)
 	if err := st.commit.exec(); err != nil {
 		return unknown, errors.Join(err, g.undo())
 	}
+	crash.At(crash.LogAfterCommit)
 	if err := g.w.files.check(g.w.store.db.Path()); err != nil {
 		return unknown, err
 	}
+	crash.At(crash.LogChecked)
 	return stored, nil
 }
 
@@ -280,6 +285,7 @@ func (g *group) store(r *request, streams []streamState) error {
 	g.tip.batch++
 	b := batchRow{number: g.tip.batch, id: r.batch.ID, content: r.content, first: r.commit.First, last: r.commit.Last, time: g.tip.time}
 	g.tip.batchHash = g.w.chain.batch(g.tip.batchHash, b)
+	crash.At(crash.LogHalfBatch)
 	return g.w.statements.insertBatch.exec(b.number, b.id, b.content[:], b.first, b.last, b.time, g.tip.batchHash[:])
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 	"github.com/leat-go/leat/internal/disk"
 	file "github.com/leat-go/leat/internal/sqlite"
 )
@@ -203,6 +204,7 @@ func (s *Store) identify(ctx context.Context) error {
 	if err != nil {
 		return fileError(s.db.Path(), "create", err)
 	}
+	crash.At(crash.StoreIdentified)
 	found, err := s.loadIdentity(ctx)
 	if err == nil && !found {
 		err = errNameless(s.db.Path())
@@ -266,6 +268,7 @@ func (s *Store) start(ctx context.Context) error {
 	if err := s.witness.compare(ctx); err != nil {
 		return err
 	}
+	crash.At(crash.StoreLoaded)
 	now := w.tip // a copy: the writer's own moves on
 	s.tip.Store(&now)
 	s.witness.start()

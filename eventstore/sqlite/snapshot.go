@@ -7,6 +7,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 )
 
 const (
@@ -54,6 +55,7 @@ func (g *group) saveSnapshot(s *eventstore.Snapshot) error {
 	if err := st.exec(s.Stream, s.Fold, s.Version, state); err != nil {
 		return err
 	}
+	crash.At(crash.LogSnapshot)
 	return st.s.Close()
 }
 

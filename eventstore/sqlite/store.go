@@ -13,6 +13,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 	file "github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -113,7 +114,10 @@ func (s *Store) shut() error {
 	var errs []error
 	if s.writer != nil {
 		<-s.writer.done
-		errs = append(errs, s.witness.close(), s.writer.close())
+		crash.At(crash.StoreDrained)
+		errs = append(errs, s.witness.close())
+		crash.At(crash.StoreWitnessed)
+		errs = append(errs, s.writer.close())
 	}
 	if s.watch != nil {
 		errs = append(errs, s.watch.conn.Close())

@@ -13,6 +13,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 	"github.com/leat-go/leat/internal/disk"
 )
 
@@ -209,7 +210,11 @@ func (w *witness) write() error {
 	if err != nil {
 		return fmt.Errorf("witness: %w", err)
 	}
-	if err := disk.Replace(w.path(), append(data, '\n')); err != nil {
+	err = disk.ReplaceIn(w.path(), append(data, '\n'), disk.Steps{
+		Written: func() error { crash.At(crash.WitnessWritten); return nil },
+		Renamed: func() error { crash.At(crash.WitnessRenamed); return nil },
+	})
+	if err != nil {
 		return fmt.Errorf("witness: %w", err)
 	}
 	w.written, w.batch = t.position, t.batch

@@ -11,6 +11,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/crash"
 	file "github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -184,6 +185,7 @@ func (w *writer) attempt(requests []*request) (again []*request) {
 	switch how {
 	case stored:
 		w.accept(g)
+		crash.At(crash.LogPublished)
 		answer(requests)
 		return nil
 	case unknown:

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+
+	"github.com/leat-go/leat/internal/crash"
 )
 
 // ErrNewer: the file was written by a newer program.
@@ -51,6 +53,7 @@ func (db *DB) migrate(ctx context.Context, applicationID int32, dir fs.FS, share
 		if err != nil {
 			return fmt.Errorf("sqlite: migrate %s: migration %d: %w", db.path, i+1, err)
 		}
+		crash.At(crash.FileMigrated)
 	}
 	if done == len(scripts) {
 		return nil

@@ -26,6 +26,8 @@ import (
 	"time"
 
 	"github.com/mattn/go-sqlite3"
+
+	"github.com/leat-go/leat/internal/crash"
 )
 
 // MinVersion is the oldest SQLite that is safe to use: 3.7.0 to 3.51.2 can
@@ -139,6 +141,7 @@ func prepare(path string, readOnly bool) error {
 	if err != nil {
 		return fmt.Errorf("sqlite: create: %w", err)
 	}
+	crash.At(crash.FileMade)
 	return f.Close()
 }
 
