@@ -69,6 +69,9 @@ type Options struct {
 	// ReadOnly opens the file without a writer, as it is: nothing is created
 	// or migrated.
 	ReadOnly bool
+	// Immutable says that the file does not change and has no WAL: with
+	// ReadOnly, so that nothing is made beside it and no lock is taken.
+	Immutable bool
 	// Checkpoint is the number of WAL pages after which SQLite moves them into
 	// the file. Defaults to 4000 (16 MiB).
 	Checkpoint int
@@ -203,6 +206,9 @@ func (c connector) dsn() string {
 	} else {
 		q.Set("mode", "ro")
 		q.Set("_query_only", "1")
+		if c.opts.Immutable {
+			q.Set("immutable", "1")
+		}
 	}
 	u := url.URL{Scheme: "file", Path: c.path, RawQuery: q.Encode()}
 	return u.String()
