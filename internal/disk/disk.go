@@ -36,10 +36,14 @@ func ReplaceIn(path string, data []byte, steps Steps) (err error) {
 	if err != nil {
 		return err
 	}
-	tell(Op{Kind: Write, Path: temp, Data: data})
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync())
-	tell(Op{Kind: Sync, Path: temp})
+	write := Op{Kind: Write, Path: temp, Data: data}
+	if err = ask(write); err == nil {
+		tell(write)
+		_, err = f.Write(data)
+	}
+	if err == nil {
+		err = syncFile(f, temp)
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
@@ -48,7 +52,11 @@ func ReplaceIn(path string, data []byte, steps Steps) (err error) {
 			return err
 		}
 	}
-	tell(Op{Kind: Rename, Path: temp, To: path})
+	rename := Op{Kind: Rename, Path: temp, To: path}
+	if err := ask(rename); err != nil {
+		return err
+	}
+	tell(rename)
 	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
@@ -70,10 +78,19 @@ func SyncPath(path string) (err error) {
 		return fmt.Errorf("sync: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	return syncFile(f, path)
+}
+
+// syncFile syncs f, and tells that it did.
+func syncFile(f *os.File, path string) error {
+	op := Op{Kind: Sync, Path: path}
+	if err := ask(op); err != nil {
+		return fmt.Errorf("sync %s: %w", path, err)
+	}
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", path, err)
 	}
-	tell(Op{Kind: Sync, Path: path})
+	tell(op)
 	return nil
 }
 
@@ -94,8 +111,11 @@ type Op struct {
 	Data     []byte
 }
 
-// observer is the one thing here that is shared, and only tests set it.
-var observer atomic.Pointer[func(Op)]
+// observer and obstacle are what is shared here, and only tests set them.
+var (
+	observer atomic.Pointer[func(Op)]
+	obstacle atomic.Pointer[func(Op) error]
+)
 
 // Observe has fn told of every step, a sync after it succeeded and the others
 // before they are tried, until stop is called. For tests.
@@ -104,8 +124,22 @@ func Observe(fn func(Op)) (stop func()) {
 	return func() { observer.CompareAndSwap(&fn, nil) }
 }
 
+// Obstruct has fn asked before every step, until stop is called: where it
+// returns an error the step is not tried and fails with that. For tests.
+func Obstruct(fn func(Op) error) (stop func()) {
+	obstacle.Store(&fn)
+	return func() { obstacle.CompareAndSwap(&fn, nil) }
+}
+
 func tell(op Op) {
 	if fn := observer.Load(); fn != nil {
 		(*fn)(op)
 	}
+}
+
+func ask(op Op) error {
+	if fn := obstacle.Load(); fn != nil {
+		return (*fn)(op)
+	}
+	return nil
 }

@@ -50,3 +50,31 @@ func TestReplaceGivesUpBetweenItsSteps(t *testing.T) {
 	require.ErrorIs(t, disk.ReplaceIn(path, []byte("new"), disk.Steps{Renamed: fail}), boom)
 	require.FileExists(t, path)
 }
+
+func TestAStepThatFailsLeavesTheFileAsItWas(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pointer")
+	require.NoError(t, disk.Replace(path, []byte("old")))
+	boom := errors.New("boom")
+	for _, kind := range []disk.Kind{disk.Write, disk.Sync, disk.Rename} {
+		told := 0
+		stop := disk.Obstruct(func(op disk.Op) error {
+			if op.Kind == kind {
+				return boom
+			}
+			return nil
+		})
+		forget := disk.Observe(func(op disk.Op) {
+			if op.Kind == kind {
+				told++
+			}
+		})
+		require.ErrorIs(t, disk.Replace(path, []byte("new")), boom)
+		stop()
+		forget()
+		require.Zero(t, told, "a step that was not taken is not told of")
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, "old", string(data))
+	}
+	require.NoError(t, disk.Replace(path, []byte("new")))
+}
