@@ -37,7 +37,7 @@ func ReplaceIn(path string, data []byte, steps Steps) (err error) {
 		return err
 	}
 	write := Op{Kind: Write, Path: temp, Data: data}
-	if err = ask(write); err == nil {
+	if err = errors.Join(f.Chmod(0o600), ask(write)); err == nil { // the umask may have taken more away
 		tell(write)
 		_, err = f.Write(data)
 	}
