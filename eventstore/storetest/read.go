@@ -11,6 +11,7 @@ import (
 var reading = chapter{"reading", []clause{
 	{says: "pages of a stream cover it once and in order", check: streamPages},
 	{says: "pages of the log cover it once and in order", check: logPages},
+	{says: "pages that end inside a batch over several streams leave nothing of it out", check: batchesInPages},
 	{says: "a stream that does not exist has no events", check: noStream},
 	{says: "a page is bounded and its bounds are checked", check: pageBounds},
 	{says: "iterators give every event and may be left early", check: iterators},
@@ -179,6 +180,7 @@ var filtering = chapter{"filters", []clause{
 	{says: "a filter selects what it matches and nothing else", check: filters},
 	{says: "a filter that matches nothing still advances to the head", check: filterAdvances},
 	{says: "a filtered page advances past more than one scan of others", check: filterScans},
+	{says: "what is appended behind a page is read from where the page ended", check: behindPage},
 	{says: "a filter may name very many streams and types", check: wideFilter},
 }}
 
