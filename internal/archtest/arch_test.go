@@ -23,6 +23,8 @@ var may = map[string][]string{
 	"internal/crash":            {},
 	"internal/disk":             {},
 	"internal/experiment":       {},
+	"internal/crashstates":      {},
+	"internal/faultvfs":         {"internal/crashstates", "internal/disk"},
 	"internal/sqlite":           {"internal/crash", "internal/disk"},
 	"eventstore/memory":         {"eventstore", "clock"},
 	"eventstore/sqlite":         {"eventstore", "clock", "internal/sqlite", "internal/crash", "internal/disk"},
@@ -40,7 +42,7 @@ var may = map[string][]string{
 // only lists the packages that may import what stands before them.
 var only = map[string][]string{
 	"github.com/ThreeDotsLabs/watermill": {"bus", "projection", "saga", "saga/sagatest", "serverless"},
-	"github.com/mattn/go-sqlite3":        {"internal/sqlite", "eventstore/sqlite"},
+	"github.com/mattn/go-sqlite3":        {"internal/sqlite", "eventstore/sqlite", "internal/faultvfs"},
 	"github.com/stretchr/testify":        {},
 	"pgregory.net/rapid":                 {},
 	"github.com/anishathalye/porcupine":  {},
@@ -107,6 +109,19 @@ func TestLibrariesStayWhereTheyBelong(t *testing.T) {
 				}
 				require.True(t, slices.ContainsFunc(users, func(u string) bool { return under(name, u) }),
 					"%s may not import %s", name, imp)
+			}
+		}
+	}
+}
+
+// TestHarnessIsForTestsAlone guards that no program is built with a file system
+// that fails.
+func TestHarnessIsForTestsAlone(t *testing.T) {
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		for _, harness := range []string{"internal/faultvfs", "internal/crashstates"} {
+			if name != "internal/faultvfs" {
+				require.NotContains(t, p.Imports, module+harness, "%s may import %s in its tests only", name, harness)
 			}
 		}
 	}
