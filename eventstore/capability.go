@@ -24,3 +24,44 @@ type Snapshots interface {
 	// there is one.
 	LoadSnapshot(ctx context.Context, stream, fold string) (Snapshot, bool, error)
 }
+
+// Finding is one thing about a store that is not as it was written. Verifying
+// a store, or a file of it, is a capability of whoever owns the file.
+type Finding struct {
+	// File is the file's path in the store's directory.
+	File string `json:"file"`
+	// Place names the place in it: "position 7", "batch 3", a consumer; empty
+	// for the file as a whole.
+	Place string `json:"place,omitempty"`
+	// Reason says what was found there.
+	Reason string `json:"reason"`
+	// Remedy says what to do about it.
+	Remedy string `json:"remedy"`
+}
+
+func (f Finding) String() string {
+	s := f.File
+	if f.Place != "" {
+		s += ": " + f.Place
+	}
+	return s + ": " + f.Reason + ": " + f.Remedy
+}
+
+// Epoch is a lifetime of a log: from its creation, or from a restore, to the
+// next restore.
+type Epoch struct {
+	Name string
+	// After is the position after which it began: 0 for the first, else where
+	// the log was restored.
+	After int64
+	// Time is when it began, in Unix nanoseconds UTC.
+	Time int64
+}
+
+// Epochs is the capability of a log to tell its epochs, found by type
+// assertion. A log without it has one.
+type Epochs interface {
+	// Epochs returns all epochs in order, one at least; the last goes on. The
+	// slice is the caller's.
+	Epochs() []Epoch
+}

@@ -77,43 +77,71 @@ func (f files) prepare() error {
 
 // readPointer returns the pointer and whether there is one.
 func (f files) readPointer() (pointer, bool, error) {
-	raw, err := os.ReadFile(f.pointerPath())
+	raw, err := readSmall(f.pointerPath(), maxPointer)
 	if errors.Is(err, fs.ErrNotExist) {
 		return pointer{}, false, nil
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrDamaged) {
 		return pointer{}, false, fmt.Errorf("projection %s: %w", f.name, err)
 	}
-	damaged := fmt.Errorf("%w: %s does not name a file of %q: remove the read model to have it built anew", ErrDamaged, f.pointerPath(), f.name)
-	var j pointerJSON
-	if err := json.Unmarshal(raw, &j); err != nil {
-		return pointer{}, false, damaged
-	}
-	var p pointer
-	var ok bool
-	if p.Live, ok = parseFile(j.Live); !ok || p.Live.name != f.name {
-		return pointer{}, false, damaged
-	}
-	if j.Previous != "" {
-		if p.Previous, ok = parseFile(j.Previous); !ok || p.Previous.name != f.name {
-			return pointer{}, false, damaged
-		}
+	p, ok := parsePointer(f.name, raw)
+	if err != nil || !ok {
+		return pointer{}, false, fmt.Errorf("%w: %s does not name a file of %q: remove the read model to have it built anew", ErrDamaged, f.pointerPath(), f.name)
 	}
 	return p, true, nil
 }
 
-// writePointer replaces the pointer: a temporary file, fsync, rename, fsync of
-// the directory. step is called before the rename and after it.
-func (f files) writePointer(p pointer, step func(string) error) (err error) {
+// maxPointer bounds a pointer file, in bytes. It has about 100.
+const maxPointer = 4096
+
+// readSmall reads a regular file of at most so many bytes and follows no link.
+func readSmall(path string, most int64) ([]byte, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > most {
+		return nil, fmt.Errorf("%w: %s is not a file of at most %d bytes", ErrDamaged, path, most)
+	}
+	return os.ReadFile(path)
+}
+
+// parsePointer reads the content of the pointer of the read model of that
+// name.
+func parsePointer(name string, raw []byte) (p pointer, ok bool) {
+	var j pointerJSON
+	if err := json.Unmarshal(raw, &j); err != nil {
+		return pointer{}, false
+	}
+	if p.Live, ok = parseFile(j.Live); !ok || p.Live.name != name {
+		return pointer{}, false
+	}
+	if j.Previous == "" {
+		return p, true
+	}
+	if p.Previous, ok = parseFile(j.Previous); !ok || p.Previous.name != name {
+		return pointer{}, false
+	}
+	return p, true
+}
+
+func (p pointer) encode() ([]byte, error) {
 	j := pointerJSON{Live: p.Live.String()}
 	if p.Previous != (fileID{}) {
 		j.Previous = p.Previous.String()
 	}
 	raw, err := json.Marshal(j)
+	return append(raw, '\n'), err
+}
+
+// writePointer replaces the pointer: a temporary file, fsync, rename, fsync of
+// the directory. step is called before the rename and after it.
+func (f files) writePointer(p pointer, step func(string) error) (err error) {
+	raw, err := p.encode()
 	if err != nil {
 		return fmt.Errorf("projection %s: pointer: %w", f.name, err)
 	}
-	err = disk.ReplaceIn(f.pointerPath(), append(raw, '\n'), disk.Steps{
+	err = disk.ReplaceIn(f.pointerPath(), raw, disk.Steps{
 		Written: func() error {
 			crash.At(crash.ViewPointerWritten)
 			return step(stepPointerWritten)

@@ -243,8 +243,23 @@ func openTest(t *testing.T, dir string, l *tape, d *Definition) *Projection {
 	t.Helper()
 	p, err := Open(t.Context(), dir, l, d, &Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	t.Cleanup(func() {
+		require.NoError(t, p.Close())
+		if exists(p.files.pointerPath()) {
+			sound(t, dir)
+		}
+	})
 	return p
+}
+
+// sound demands that Inspect finds nothing.
+func sound(t testing.TB, dir string) {
+	t.Helper()
+	list, err := Inspect(context.Background(), dir)
+	require.NoError(t, err)
+	for _, in := range list {
+		require.Empty(t, in.Findings)
+	}
 }
 
 // someMoves records n moves on a few accounts, with noise between.

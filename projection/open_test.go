@@ -99,6 +99,7 @@ func TestDamageIsNamed(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(at, "ledger.v1.1.db"), []byte("this is a text file, and not a short one, of no use to anybody who wants a database at all. It goes on."), 0o600))
 	_, err = Open(t.Context(), dir, l, ledger(1, nil), nil)
 	require.ErrorContains(t, err, "is not a database")
+	require.NoError(t, Remove(dir, "ledger"))
 	require.Error(t, Remove(dir, "../x"))
 }
 

@@ -111,7 +111,16 @@ func (w *world) close() {
 	if w.Engine != nil {
 		require.NoError(w.t, w.Engine.Close())
 		w.Engine = nil
+		sound(w.t, w.dir)
 	}
+}
+
+// sound demands that Inspect finds nothing.
+func sound(t testing.TB, dir string) {
+	t.Helper()
+	in, err := Inspect(context.Background(), dir)
+	require.NoError(t, err)
+	require.Empty(t, in.Findings)
 }
 
 func (w *world) reopen() {

@@ -3,7 +3,9 @@ package serverless_test
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -124,8 +126,22 @@ func newBank(t testing.TB, dir string, opts serverless.Options, register ...func
 	for _, fn := range register {
 		fn(b)
 	}
-	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	t.Cleanup(func() {
+		require.NoError(t, b.Close())
+		sound(t, dir)
+	})
 	return b
+}
+
+// sound demands that nothing is found in the file of the event functions.
+func sound(t testing.TB, dir string) {
+	t.Helper()
+	in, err := serverless.InspectConsumers(context.Background(), dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	require.NoError(t, err)
+	require.Empty(t, in.Findings)
 }
 
 func wireBank(store *sqlite.Store, opts serverless.Options) *bank {

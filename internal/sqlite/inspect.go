@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"github.com/mattn/go-sqlite3"
 )
 
 // Limits of Inspect.
@@ -85,11 +87,11 @@ func inspect(ctx context.Context, path string, of Format, immutable bool, fn fun
 		return nil, err
 	}
 	version, err := db.Check(ctx, of.ApplicationID, len(names))
-	if err == nil && version == 0 {
-		err = fmt.Errorf("%w: %s is empty", ErrForeign, path)
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return problem(nil, err)
+	case version == 0:
+		return []string{"it is empty"}, nil
 	}
 	if err := db.checkSchema(ctx, of.Migrations, of.Shared); err != nil {
 		return problem(nil, err)
@@ -117,10 +119,20 @@ func inspect(ctx context.Context, path string, of Format, immutable bool, fn fun
 	}
 }
 
-// problem makes a problem of an error that says that the file is damaged.
+// problem makes a problem of an error that says that the file is damaged. It
+// names no path: what was looked at may be a copy.
 func problem(problems []string, err error) ([]string, error) {
-	if IsCorrupt(err) || errors.Is(err, ErrForeign) || errors.Is(err, ErrSchema) {
-		return append(problems, err.Error()), nil
+	var schema *SchemaError
+	var own sqlite3.Error
+	switch {
+	case errors.As(err, &schema):
+		return append(problems, schema.Object+" "+schema.Problem), nil
+	case IsNotDatabase(err):
+		return append(problems, "it is no SQLite database"), nil
+	case errors.Is(err, ErrForeign):
+		return append(problems, "it is another program's database, or another file of this one"), nil
+	case IsCorrupt(err) && errors.As(err, &own):
+		return append(problems, own.Error()), nil
 	}
 	return problems, err
 }

@@ -69,10 +69,10 @@ func TestInspectSaysWhatIsWrong(t *testing.T) {
 		says   string
 		err    error
 	}{
-		"another program's": {nil, sqlite.Format{ApplicationID: 7, Migrations: migrations}, "not this program's file", nil},
+		"another program's": {nil, sqlite.Format{ApplicationID: 7, Migrations: migrations}, "another program's database", nil},
 		"no database": {func(t *testing.T, path string) {
 			require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("hello"), 1000), 0o600))
-		}, format, "not a database", nil},
+		}, format, "no SQLite database", nil},
 		"empty": {func(t *testing.T, path string) { require.NoError(t, os.Truncate(path, 0)) }, format, "is empty", nil},
 		"a trigger": {func(t *testing.T, path string) {
 			edit(t, path, "CREATE TRIGGER x AFTER INSERT ON t BEGIN DELETE FROM t; END")
