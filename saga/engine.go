@@ -54,6 +54,9 @@ const (
 	// readPage is how many events are read at once where the engine reads the
 	// log itself.
 	readPage = 1000
+	// lazyCheckpoint is how many positions that concern no saga are passed over
+	// before the file is told. After a crash at most so many are scanned again.
+	lazyCheckpoint = 10_000
 )
 
 // binding is a definition with what the file says of it.
@@ -299,18 +302,22 @@ func (e *Engine) Apply(ctx context.Context, p bus.Page) error {
 	case p.After > at:
 		return fmt.Errorf("saga: a page begins behind position %d, the checkpoint is %d", p.After, at)
 	}
-	if !e.concerns(p) {
-		// Saved with the next transaction: until then the same stretch of the
-		// log would be scanned again, in vain.
-		e.see(p.Through)
-		return nil
-	}
-	err := e.transact(ctx, func(w *work) error {
+	apply := func(w *work) error {
 		if err := w.results(e.opts.Ordered); err != nil {
 			return err
 		}
 		return w.page(p.Events, p.Through)
-	})
+	}
+	if !e.concerns(p) {
+		// Saved with the next transaction: until then the same stretch of the
+		// log would be scanned again, in vain.
+		e.see(p.Through)
+		if e.unsaved() < lazyCheckpoint {
+			return nil
+		}
+		apply = nothing
+	}
+	err := e.transact(ctx, apply)
 	if errors.Is(err, ErrMoved) {
 		return &bus.BlockedError{Err: err}
 	}
@@ -327,6 +334,21 @@ func (e *Engine) concerns(p bus.Page) bool {
 		}
 	}
 	return false
+}
+
+// nothing is a transaction that only saves how far the log was seen.
+func nothing(*work) error { return nil }
+
+// unsaved returns how many positions were passed over since the file was told.
+func (e *Engine) unsaved() int64 {
+	if len(e.bindings) == 0 {
+		return 0
+	}
+	least := e.bindings[0].saved.Position
+	for _, b := range e.bindings {
+		least = min(least, b.saved.Position)
+	}
+	return e.checkpoint.Load().Position - least
 }
 
 // see moves the checkpoints that are behind, in memory.
@@ -370,9 +392,9 @@ func (e *Engine) lock(ctx context.Context) error {
 func (e *Engine) unlock() { e.gate <- struct{}{} }
 
 // Close ends the subscription of the Outbox, waits for it, records what is
-// known of commands, and closes the file. Commands still in flight are not
-// waited for: they are carried out again by the next engine, and the log knows
-// them by their ids. It is idempotent.
+// known of commands and how far the log was seen, and closes the file. Commands
+// still in flight are not waited for: they are carried out again by the next
+// engine, and the log knows them by their ids. It is idempotent.
 func (e *Engine) Close() error {
 	e.closeOnce.Do(func() {
 		e.outbox.mu.Lock() // no subscription begins after this
@@ -382,7 +404,19 @@ func (e *Engine) Close() error {
 		crash.At(crash.SagaDrained)
 		<-e.gate
 		defer e.unlock()
-		e.closeErr = errors.Join(e.outbox.flushLocked(context.Background(), false), e.db.Close())
+		e.closeErr = errors.Join(e.outbox.flushLocked(context.Background(), false), e.saveSeen(), e.db.Close())
 	})
 	return e.closeErr
+}
+
+// saveSeen tells the file how far the log was seen. The caller holds the gate.
+func (e *Engine) saveSeen() error {
+	if e.unsure || e.unsaved() == 0 {
+		return nil
+	}
+	err := e.transact(context.Background(), nothing)
+	if errors.Is(err, ErrMoved) {
+		return nil // whoever opened the file since keeps its own
+	}
+	return err
 }
