@@ -68,6 +68,26 @@ func ReplaceIn(path string, data []byte, steps Steps) (err error) {
 	return SyncPath(filepath.Dir(path))
 }
 
+// MoveDir gives a directory, whose content is synced, another name in the same
+// directory, so that after a power cut it has the one or the other: rename,
+// fsync of the directory they stand in. Nothing may have the name. moved, where
+// it is not nil, is called in between. An error after the rename leaves it
+// under the new name.
+func MoveDir(from, to string, moved func()) error {
+	op := Op{Kind: Rename, Path: from, To: to}
+	if err := ask(op); err != nil {
+		return err
+	}
+	tell(op)
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	if moved != nil {
+		moved()
+	}
+	return SyncPath(filepath.Dir(to))
+}
+
 // TempSuffix ends the name of the file that Replace writes first.
 const TempSuffix = ".tmp"
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -77,4 +78,27 @@ func TestAStepThatFailsLeavesTheFileAsItWas(t *testing.T) {
 		require.Equal(t, "old", string(data))
 	}
 	require.NoError(t, disk.Replace(path, []byte("new")))
+}
+
+func TestEveryDirectoryOnTheWayIsSyncedIntoTheOneAbove(t *testing.T) {
+	dir := t.TempDir()
+	var synced []string
+	defer disk.Observe(func(op disk.Op) { synced = append(synced, strings.TrimPrefix(op.Path, dir)) })()
+	created, err := disk.MakeDir(filepath.Join(dir, "a", "b", "c"))
+	require.NoError(t, err)
+	require.True(t, created)
+	require.Equal(t, []string{"", "/a", "/a/b"}, synced)
+}
+
+func TestADirectoryIsMovedAndThenSynced(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "x.unfinished"), filepath.Join(dir, "x")
+	require.NoError(t, os.Mkdir(from, 0o700))
+	var ops []disk.Op
+	defer disk.Observe(func(op disk.Op) { ops = append(ops, op) })()
+	require.NoError(t, disk.MoveDir(from, to, func() { require.Len(t, ops, 1) }))
+	require.Equal(t, []disk.Op{{Kind: disk.Rename, Path: from, To: to}, {Kind: disk.Sync, Path: dir}}, ops)
+	require.DirExists(t, to)
+	require.NoError(t, os.Mkdir(from, 0o700))
+	require.Error(t, disk.MoveDir(from, to, nil), "never over another")
 }

@@ -74,8 +74,9 @@ func ReadSmall(path string, most int64) (_ []byte, err error) {
 	return data, nil
 }
 
-// MakeDir makes a directory, mode 0700 whatever the umask, with those above it,
-// and syncs the one it stands in; created says whether it did. It returns
+// MakeDir makes a directory, mode 0700 whatever the umask, with those above it
+// that are missing, and syncs each that it made something in: after a power cut
+// the whole path is there. created says whether it made the last. It returns
 // ErrNotPlain where something else has the name: a link is not followed.
 func MakeDir(path string) (created bool, err error) {
 	info, err := os.Lstat(path)
@@ -87,13 +88,19 @@ func MakeDir(path string) (created bool, err error) {
 	case !errors.Is(err, os.ErrNotExist):
 		return false, err
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	above := filepath.Dir(path)
+	if _, err := os.Stat(above); errors.Is(err, os.ErrNotExist) { // above it links are followed
+		if _, err := MakeDir(above); err != nil {
+			return false, err
+		}
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
 		return false, err
 	}
 	if err := os.Chmod(path, 0o700); err != nil { // the umask may have taken more away
 		return true, err
 	}
-	return true, SyncPath(filepath.Dir(path))
+	return true, SyncPath(above)
 }
 
 // CreateFile makes an empty file, mode 0600 whatever the umask. Nothing may
