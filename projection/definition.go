@@ -1,7 +1,6 @@
 package projection
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -77,8 +76,9 @@ type Option func(*Definition)
 
 // Define defines a read model. The name (a–z, 0–9, _ and -, a letter first)
 // becomes part of file names. The version, from 1, is raised whenever the
-// schema or what a handler does changes. The schema is SQL that creates the
-// tables in a new file; names that begin with leat_ are the framework's.
+// schema, the event types or what a handler does changes; the first two are
+// checked. The schema is SQL that creates the tables in a new file; names that
+// begin with leat_ are the framework's.
 //
 // What is wrong with the definition is collected: see Err.
 func Define(name string, version int, schema string, opts ...Option) *Definition {
@@ -183,9 +183,15 @@ func (d *Definition) Err() error { return errors.Join(d.errs...) }
 
 func (d *Definition) filter() eventstore.Filter { return eventstore.Filter{Types: d.types} }
 
+// schemaHash is a hash of what a file of this version was made for: its tables,
+// and the event types that are in them. A type that was added later would be
+// missing from what lies before the checkpoint.
 func (d *Definition) schemaHash() []byte {
-	h := sha256.Sum256([]byte(d.schema))
-	return bytes.Clone(h[:])
+	h := sha256.New()
+	for _, part := range append([]string{d.schema}, d.types...) {
+		fmt.Fprintf(h, "%d:%s", len(part), part) // a hash never returns an error
+	}
+	return h.Sum(nil)
 }
 
 // exhausted tells whether an event is not to be tried again.

@@ -10,8 +10,9 @@ var (
 	// ErrInvalid: a definition is wrong, or its schema. Open returns it before
 	// it changes anything.
 	ErrInvalid = errors.New("projection: invalid definition")
-	// ErrSchemaChanged: the schema of a definition is not the one its file was
-	// made with, although the version is the same.
+	// ErrSchemaChanged: the schema of a definition, or the event types it
+	// handles, are not those its file was made with, although the version is the
+	// same.
 	ErrSchemaChanged = errors.New("projection: schema changed")
 	// ErrNewer: the live file was made by a higher version of the definition,
 	// and no file of this version is kept.

@@ -172,7 +172,8 @@ func openView(ctx context.Context, f files, id fileID, def *Definition) (_ *view
 }
 
 // checkView returns why the file was made. It returns ErrSchemaChanged where
-// it was made with another schema of the definition's version.
+// it was made with another schema, or for other events, of the definition's
+// version.
 func checkView(ctx context.Context, db *sqlite.DB, id fileID, def *Definition) (purpose string, err error) {
 	var name string
 	var version int
@@ -187,7 +188,7 @@ func checkView(ctx context.Context, db *sqlite.DB, id fileID, def *Definition) (
 		return "", fmt.Errorf("%w: %s says that it is %s v%d: remove the read model %s to have it built anew", ErrDamaged, db.Path(), name, version, id.name)
 	}
 	if version == def.version && !bytes.Equal(hash, def.schemaHash()) {
-		return "", fmt.Errorf("%w: the schema of %q is not the one that version %d was made with: raise the version, so that a new file is built beside it", ErrSchemaChanged, name, version)
+		return "", fmt.Errorf("%w: the schema or the event types of %q are not those that version %d was made with: raise the version, so that a new file is built beside it", ErrSchemaChanged, name, version)
 	}
 	return purpose, nil
 }
