@@ -38,8 +38,9 @@ type Format struct {
 // file, more than once where the file changes meanwhile; its errors are
 // Inspect's, but that of a damaged page or row is a problem.
 //
-// An error means that it could not look: ErrNewer, fs.ErrNotExist, ctx's error
-// and what the operating system refuses.
+// An error means that it could not look: ErrNewer, fs.ErrNotExist (also for a
+// file whose creation was cut short), ctx's error and what the operating system
+// refuses.
 func Inspect(ctx context.Context, path string, of Format, fn func(*sql.Tx) error) (problems []string, err error) {
 	for range looks {
 		before, closed, err := stat(path)
@@ -86,15 +87,21 @@ func inspect(ctx context.Context, path string, of Format, immutable bool, fn fun
 	if err != nil {
 		return nil, err
 	}
-	version, err := db.Check(ctx, of.ApplicationID, len(names))
-	switch {
-	case err != nil:
+	h, err := readHeader(ctx, db.read)
+	if err == nil && h == (Header{}) {
+		return nil, fmt.Errorf("sqlite: inspect: %s is empty: %w", path, fs.ErrNotExist) // its creation was cut short
+	}
+	if err == nil {
+		err = h.Check(path, of.ApplicationID, len(names))
+	}
+	if err != nil {
 		return problem(nil, err)
-	case version == 0:
-		return []string{"it is empty"}, nil
 	}
 	if err := db.checkSchema(ctx, of.Migrations, of.Shared); err != nil {
 		return problem(nil, err)
+	}
+	if h.Version == 0 {
+		return []string{"it holds none of its tables"}, nil
 	}
 	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {

@@ -73,7 +73,7 @@ func TestInspectSaysWhatIsWrong(t *testing.T) {
 		"no database": {func(t *testing.T, path string) {
 			require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("hello"), 1000), 0o600))
 		}, format, "no SQLite database", nil},
-		"empty": {func(t *testing.T, path string) { require.NoError(t, os.Truncate(path, 0)) }, format, "is empty", nil},
+		"empty": {func(t *testing.T, path string) { require.NoError(t, os.Truncate(path, 0)) }, format, "", fs.ErrNotExist},
 		"a trigger": {func(t *testing.T, path string) {
 			edit(t, path, "CREATE TRIGGER x AFTER INSERT ON t BEGIN DELETE FROM t; END")
 		}, format, `trigger "x"`, nil},
