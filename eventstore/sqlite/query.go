@@ -80,8 +80,18 @@ func (r *row) hash(i int) (h [32]byte) {
 
 func (r *row) unexpected(i int) {
 	if r.err == nil {
-		r.err = fmt.Errorf("column %d holds an unexpected %T", i+1, r.values[i])
+		r.err = &unexpectedError{column: i + 1, value: r.values[i]}
 	}
+}
+
+// unexpectedError: a row holds what no program writes there: it is damaged.
+type unexpectedError struct {
+	column int
+	value  any
+}
+
+func (e *unexpectedError) Error() string {
+	return fmt.Sprintf("column %d holds an unexpected %T", e.column, e.value)
 }
 
 // query runs a query with the connection's statement cache and hands each row
