@@ -38,6 +38,11 @@ func migrations() fs.FS {
 	return sub
 }
 
+// format is that of every read model's file.
+func format() sqlite.Format {
+	return sqlite.Format{ApplicationID: applicationID, Migrations: migrations(), Shared: true}
+}
+
 // Why a file was made: what a leftover of it is worth. An upgrade is picked up
 // where it stopped; the others are begun anew.
 const (
@@ -80,7 +85,7 @@ type attempt struct {
 // createView makes a new file: the framework's tables, then, in one
 // transaction, the user's and the row that says what the file is.
 func createView(ctx context.Context, f files, id fileID, def *Definition, purpose string) (_ *view, err error) {
-	db, err := sqlite.Open(ctx, f.path(id), sqlite.Options{Durability: sqlite.Normal})
+	db, err := sqlite.OpenFormat(ctx, f.path(id), format(), sqlite.Options{Durability: sqlite.Normal})
 	if err != nil {
 		return nil, fmt.Errorf("projection %s: %w", def.name, err)
 	}
@@ -89,9 +94,6 @@ func createView(ctx context.Context, f files, id fileID, def *Definition, purpos
 			err = errors.Join(err, db.Close(), f.remove(id))
 		}
 	}()
-	if err := db.MigrateOwnTables(ctx, applicationID, migrations()); err != nil {
-		return nil, fmt.Errorf("projection %s: %w", def.name, err)
-	}
 	if err := db.Write(ctx, func(tx *sqlite.Tx) error { return createSchema(tx, def, purpose) }); err != nil {
 		return nil, err
 	}
@@ -151,7 +153,7 @@ func openView(ctx context.Context, f files, id fileID, def *Definition) (_ *view
 	if !exists(path) {
 		return nil, "", fmt.Errorf("%w: %s is missing: remove the read model %s to have it built anew", ErrDamaged, path, id.name)
 	}
-	db, err := sqlite.Open(ctx, path, sqlite.Options{Durability: sqlite.Normal})
+	db, err := sqlite.OpenFormat(ctx, path, format(), sqlite.Options{Durability: sqlite.Normal})
 	if err != nil {
 		return nil, "", fmt.Errorf("projection %s: %w", id.name, err)
 	}
@@ -160,9 +162,6 @@ func openView(ctx context.Context, f files, id fileID, def *Definition) (_ *view
 			err = errors.Join(err, db.Close())
 		}
 	}()
-	if err := db.MigrateOwnTables(ctx, applicationID, migrations()); err != nil {
-		return nil, "", fmt.Errorf("projection %s: %w", id.name, err)
-	}
 	purpose, err = checkView(ctx, db, id, def)
 	if err != nil {
 		return nil, "", err

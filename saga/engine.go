@@ -140,7 +140,11 @@ func Open(ctx context.Context, dir string, log eventstore.LogReader, clk clock.C
 	if o.Relaxed {
 		durability = sqlite.Normal
 	}
-	db, err := sqlite.Open(ctx, filepath.Join(dir, FileName), sqlite.Options{Durability: durability})
+	sub, err := fs.Sub(migrations, "migration")
+	if err != nil {
+		return nil, fmt.Errorf("saga: %w", err)
+	}
+	db, err := sqlite.OpenFormat(ctx, filepath.Join(dir, FileName), sqlite.Format{ApplicationID: applicationID, Migrations: sub}, sqlite.Options{Durability: durability})
 	if err != nil {
 		return nil, fmt.Errorf("saga: %w", err)
 	}
@@ -159,13 +163,6 @@ func Open(ctx context.Context, dir string, log eventstore.LogReader, clk clock.C
 			err = errors.Join(err, db.Close())
 		}
 	}()
-	sub, err := fs.Sub(migrations, "migration")
-	if err != nil {
-		return nil, fmt.Errorf("saga: %w", err)
-	}
-	if err := db.Migrate(ctx, applicationID, sub); err != nil {
-		return nil, fmt.Errorf("saga: %w", err)
-	}
 	if err := e.register(ctx, defs); err != nil {
 		return nil, err
 	}

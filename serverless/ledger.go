@@ -32,16 +32,13 @@ type ledger struct {
 }
 
 func openLedger(ctx context.Context, dir string) (*ledger, error) {
-	db, err := sqlite.Open(ctx, filepath.Join(dir, ledgerFile), sqlite.Options{Durability: sqlite.Full})
+	sub, err := fs.Sub(migrations, "migration")
 	if err != nil {
 		return nil, fmt.Errorf("serverless: %w", err)
 	}
-	sub, err := fs.Sub(migrations, "migration")
-	if err == nil {
-		err = db.Migrate(ctx, ledgerID, sub)
-	}
+	db, err := sqlite.OpenFormat(ctx, filepath.Join(dir, ledgerFile), sqlite.Format{ApplicationID: ledgerID, Migrations: sub}, sqlite.Options{Durability: sqlite.Full})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("serverless: %w", err), db.Close())
+		return nil, fmt.Errorf("serverless: %w", err)
 	}
 	return &ledger{db: db}, nil
 }

@@ -28,7 +28,7 @@ var beginnings = []string{lockName, logName, logName + "-journal", logName + "-w
 // claimDir takes the lock of the store in dir. What it looks at before it has
 // the lock it does not change, and a directory that is not a store it leaves
 // as it was.
-func claimDir(ctx context.Context, dir string, known int) (_ *claim, err error) {
+func claimDir(ctx context.Context, dir string, format file.Format) (_ *claim, err error) {
 	c := &claim{dir: dir}
 	defer func() {
 		if err != nil {
@@ -49,7 +49,7 @@ func claimDir(ctx context.Context, dir string, known int) (_ *claim, err error) 
 		return nil, err
 	}
 	// Nobody else owns it: either the lock is held, or there was none yet.
-	if err := inspect(ctx, dir, known); err != nil {
+	if err := inspect(ctx, dir, format); err != nil {
 		return nil, err
 	}
 	if c.lock == nil {
@@ -95,7 +95,7 @@ func makeDir(dir string) (created bool, err error) {
 
 // inspect returns ErrNotStore or ErrCorrupt unless dir is a store, or the
 // beginning of one, or empty.
-func inspect(ctx context.Context, dir string, known int) error {
+func inspect(ctx context.Context, dir string, format file.Format) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("eventstore/sqlite: open: %w", err)
@@ -103,7 +103,7 @@ func inspect(ctx context.Context, dir string, known int) error {
 	log := filepath.Join(dir, logName)
 	switch info, err := os.Lstat(log); {
 	case err == nil && (info.Size() > 0 || !info.Mode().IsRegular()):
-		return inspectLog(ctx, log, known)
+		return inspectLog(ctx, log, format)
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("eventstore/sqlite: open: %w", err)
 	}
@@ -118,13 +118,9 @@ func inspect(ctx context.Context, dir string, known int) error {
 	return nil
 }
 
-// inspectLog looks at what log.db says it is.
-func inspectLog(ctx context.Context, path string, known int) error {
-	h, err := file.Probe(ctx, path)
-	if err == nil {
-		err = h.Check(path, applicationID, known)
-	}
-	if err != nil {
+// inspectLog looks at what log.db says it is, and changes nothing.
+func inspectLog(ctx context.Context, path string, format file.Format) error {
+	if err := file.Preflight(ctx, path, format); err != nil {
 		return fileError(path, "open", err)
 	}
 	return nil

@@ -31,17 +31,17 @@ const applicationID = 0x1ea70109
 //go:embed migration/*.sql
 var migrations embed.FS
 
-// migrationDir returns the migrations and how many they are.
-func migrationDir() (fs.FS, int, error) {
+// logFormat returns what log.db is made of and how many migrations that are.
+func logFormat() (file.Format, int, error) {
 	dir, err := fs.Sub(migrations, "migration")
 	if err != nil {
-		return nil, 0, fmt.Errorf("eventstore/sqlite: %w", err)
+		return file.Format{}, 0, fmt.Errorf("eventstore/sqlite: %w", err)
 	}
 	names, err := fs.Glob(dir, "*.sql")
 	if err != nil {
-		return nil, 0, fmt.Errorf("eventstore/sqlite: %w", err)
+		return file.Format{}, 0, fmt.Errorf("eventstore/sqlite: %w", err)
 	}
-	return dir, len(names), nil
+	return file.Format{ApplicationID: applicationID, Migrations: dir}, len(names), nil
 }
 
 // Open opens the store in dir as its owner, and creates it where dir does not
@@ -56,7 +56,7 @@ func Open(ctx context.Context, dir string, opts *Options) (_ *Store, err error) 
 	if err != nil {
 		return nil, err
 	}
-	migration, known, err := migrationDir()
+	format, _, err := logFormat()
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func Open(ctx context.Context, dir string, opts *Options) (_ *Store, err error) 
 	if err != nil {
 		return nil, err
 	}
-	c, err := claimDir(ctx, s.dir, known)
+	c, err := claimDir(ctx, s.dir, format)
 	if err != nil {
 		return nil, err
 	}
@@ -74,11 +74,8 @@ func Open(ctx context.Context, dir string, opts *Options) (_ *Store, err error) 
 			err = errors.Join(err, s.closeFiles(), c.abandon())
 		}
 	}()
-	if s.db, err = file.Open(ctx, s.path(logName), options.file()); err != nil {
+	if s.db, err = file.OpenFormat(ctx, s.path(logName), format, options.file()); err != nil {
 		return nil, fileError(s.path(logName), "open", err)
-	}
-	if err := s.db.Migrate(ctx, applicationID, migration); err != nil {
-		return nil, fileError(s.db.Path(), "open", err)
 	}
 	if err := s.identify(ctx); err != nil {
 		return nil, err
@@ -98,7 +95,7 @@ func OpenReadOnly(ctx context.Context, dir string) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	_, known, err := migrationDir()
+	format, known, err := logFormat()
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +108,7 @@ func OpenReadOnly(ctx context.Context, dir string) (_ *Store, err error) {
 	}
 	// Beside an owner a header may be read half-written: only its word that it
 	// is something else counts, and the true opening below says the rest.
-	if err := inspectLog(ctx, s.path(logName), known); errors.Is(err, ErrNotStore) {
+	if err := inspectLog(ctx, s.path(logName), format); errors.Is(err, ErrNotStore) {
 		return nil, err
 	}
 	f := options.file()
@@ -131,6 +128,9 @@ func OpenReadOnly(ctx context.Context, dir string) (_ *Store, err error) {
 		return nil, fileError(s.db.Path(), "open", err)
 	case version < known:
 		return nil, fmt.Errorf("%w: %s has format %d and this program reads %d: open it once as its owner", ErrNotStore, s.db.Path(), version, known)
+	}
+	if err := s.db.CheckSchema(ctx, format.Migrations); err != nil {
+		return nil, fileError(s.db.Path(), "open", err)
 	}
 	found, err := s.loadIdentity(ctx)
 	switch {
@@ -161,14 +161,15 @@ func newStore(dir string, options Options) (*Store, error) {
 	}, nil
 }
 
-// closeFiles closes what an opening that failed had opened.
+// closeFiles closes what an opening that failed had opened, and leaves its
+// write-ahead log as it is: it may be another's.
 func (s *Store) closeFiles() error {
 	var errs []error
 	if s.writer != nil {
 		errs = append(errs, s.writer.close())
 	}
 	if s.db != nil {
-		errs = append(errs, s.db.Close())
+		errs = append(errs, s.db.Abandon())
 	}
 	return errors.Join(errs...)
 }

@@ -55,3 +55,9 @@ func IsMemory(err error) bool {
 	c, _ := code(err)
 	return c == sqlite3.ErrNomem || c == sqlite3.ErrTooBig
 }
+
+// IsTooBig tells whether a row, value or statement is over a limit.
+func IsTooBig(err error) bool {
+	c, _ := code(err)
+	return c == sqlite3.ErrTooBig
+}

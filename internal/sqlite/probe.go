@@ -6,9 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
-	"path/filepath"
 
 	"github.com/mattn/go-sqlite3"
 
@@ -25,38 +23,6 @@ type Header struct {
 	Tables int
 }
 
-// Probe reads the header of the file at path and changes nothing: no lock is
-// taken, no WAL is made or looked at. What was committed but not yet moved out
-// of the WAL is not seen, so that a new file can look empty. It goes through
-// SQLite, because opening and closing the file by other means would drop the
-// locks that this process holds on it.
-func Probe(ctx context.Context, path string) (_ Header, err error) {
-	path, err = filepath.Abs(path)
-	if err != nil {
-		return Header{}, fmt.Errorf("sqlite: open %s: %w", path, err)
-	}
-	if err := prepare(path, true); err != nil {
-		return Header{}, err
-	}
-	db := sql.OpenDB(probeConnector(path))
-	defer func() { err = errors.Join(err, db.Close()) }()
-	h, err := readHeader(ctx, db)
-	if err != nil {
-		return Header{}, wrapOpen(path, err)
-	}
-	return h, nil
-}
-
-type probeConnector string
-
-func (c probeConnector) Driver() driver.Driver { return &sqlite3.SQLiteDriver{} }
-
-func (c probeConnector) Connect(context.Context) (driver.Conn, error) {
-	q := url.Values{"mode": {"ro"}, "immutable": {"1"}, "_query_only": {"1"}}
-	u := url.URL{Scheme: "file", Path: string(c), RawQuery: q.Encode()}
-	return (&sqlite3.SQLiteDriver{}).Open(u.String())
-}
-
 func readHeader(ctx context.Context, db *sql.DB) (h Header, err error) {
 	err = db.QueryRowContext(ctx, `
 		SELECT (SELECT application_id FROM pragma_application_id),
@@ -69,8 +35,8 @@ func readHeader(ctx context.Context, db *sql.DB) (h Header, err error) {
 // unless a program that knows this many migrations may use the file.
 func (h Header) Check(path string, applicationID int32, known int) error {
 	switch {
-	case h.ApplicationID != applicationID && h != Header{}:
-		return fmt.Errorf("%w: %s has application id %#x, want %#x", ErrForeign, path, h.ApplicationID, applicationID)
+	case h.ApplicationID != applicationID && h != Header{}, h.Version < 0:
+		return fmt.Errorf("%w: %s has application id %#x and format %d, want id %#x", ErrForeign, path, h.ApplicationID, h.Version, applicationID)
 	case h.Version > known:
 		return fmt.Errorf("%w: %s has format %d, this program knows %d at most: use the newer program", ErrNewer, path, h.Version, known)
 	}

@@ -71,7 +71,7 @@ func (db *DB) checkSchema(ctx context.Context, dir fs.FS, shared bool) error {
 }
 
 func (db *DB) compareSchema(ctx context.Context, scripts []string, version int, shared bool) (err error) {
-	if version < 0 || version > len(scripts) {
+	if version < 0 || version > len(scripts) { // Check has said so before
 		return fmt.Errorf("%w: %s has format %d, this program knows %d at most: use the newer program", ErrNewer, db.path, version, len(scripts))
 	}
 	states, err := expectation(scripts)
@@ -84,6 +84,13 @@ func (db *DB) compareSchema(ctx context.Context, scripts []string, version int, 
 	}
 	refuse := func(o object, problem string) error {
 		return &SchemaError{Path: db.path, Object: o.String(), Problem: problem}
+	}
+	var encoding string
+	if err := db.read.QueryRowContext(ctx, "PRAGMA encoding").Scan(&encoding); err != nil {
+		return wrapOpen(db.path, err)
+	}
+	if encoding != "UTF-8" {
+		return refuse(object{kind: "text encoding", name: encoding}, "is not UTF-8")
 	}
 	rows, err := db.read.QueryContext(ctx, selectSchema)
 	if err != nil {

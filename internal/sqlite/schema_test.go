@@ -1,6 +1,8 @@
 package sqlite_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -18,6 +20,15 @@ var chained = fstest.MapFS{
 		CREATE TABLE u (id INTEGER PRIMARY KEY) STRICT;
 		CREATE INDEX t_v ON t (v);
 		INSERT INTO u (id) SELECT id FROM t;`)},
+}
+
+// many returns a migration of n tables with long names.
+func many(n int) fstest.MapFS {
+	var script strings.Builder
+	for i := range n {
+		fmt.Fprintf(&script, "CREATE TABLE t%d (id INTEGER PRIMARY KEY, %s TEXT) STRICT;\n", i, strings.Repeat("x", 500))
+	}
+	return fstest.MapFS{"0001_many.sql": {Data: []byte(script.String())}}
 }
 
 // alter changes a file as somebody else's program would.

@@ -20,14 +20,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
-
-	"github.com/leat-go/leat/internal/crash"
 )
 
 // MinVersion is the oldest SQLite that is safe to use: 3.7.0 to 3.51.2 can
@@ -126,28 +123,6 @@ func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	return db, nil
 }
 
-// prepare refuses what must not be followed and creates a missing file with
-// the right mode, before SQLite has it open.
-func prepare(path string, readOnly bool) error {
-	info, err := os.Lstat(path)
-	switch {
-	case err == nil && info.Mode()&os.ModeSymlink != 0:
-		return fmt.Errorf("sqlite: %s is a symbolic link: give the file itself", path)
-	case err == nil && !info.Mode().IsRegular():
-		return fmt.Errorf("sqlite: %s is not a regular file", path)
-	case err == nil:
-		return nil
-	case !errors.Is(err, os.ErrNotExist) || readOnly:
-		return fmt.Errorf("sqlite: open: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("sqlite: create: %w", err)
-	}
-	crash.At(crash.FileMade)
-	return f.Close()
-}
-
 func wrapOpen(path string, err error) error {
 	if IsNotDatabase(err) {
 		return fmt.Errorf("sqlite: %s is not a database of this program (%w): name another directory, or restore the file from a backup", path, err)
@@ -216,7 +191,7 @@ func (c connector) dsn() string {
 
 // assert sets what the DSN cannot and reads back what durability rests on.
 func (c connector) assert(conn *sqlite3.SQLiteConn) error {
-	settings := "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
+	settings := "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
 	if c.writer {
 		settings += fmt.Sprintf("PRAGMA wal_autocheckpoint = %d;", c.opts.Checkpoint)
 		if c.opts.Cache > 0 {
@@ -226,7 +201,7 @@ func (c connector) assert(conn *sqlite3.SQLiteConn) error {
 	if _, err := conn.Exec(settings, nil); err != nil {
 		return err
 	}
-	conn.SetLimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+	restrict(conn)
 	want := map[string]string{"synchronous": strconv.Itoa(2 - int(c.opts.Durability)), "foreign_keys": "1", "trusted_schema": "0"}
 	if c.writer {
 		want["journal_mode"] = "wal"
