@@ -1,0 +1,104 @@
+package crashkit_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leat-go/leat/internal/crashkit/bank"
+	"github.com/leat-go/leat/internal/experiment"
+)
+
+const (
+	// workers is how many stores are killed side by side.
+	workers = 2
+	// slowestOpen is what opening a store that was killed may take, at p99.
+	slowestOpen = time.Second
+	// lives is how many lives a store has before it is settled and thrown
+	// away, checkEvery how many of them pass between two checks.
+	lives, checkEvery = 9, 3
+)
+
+// report prints the figures, and demands that nothing was lost, doubled or
+// diverged.
+func (f *figures) report(t *testing.T, e *experiment.Experiment) {
+	t.Helper()
+	slices.Sort(f.opened)
+	at := func(percent int) time.Duration {
+		if len(f.opened) == 0 {
+			return 0
+		}
+		return f.opened[min(len(f.opened)*percent/100, len(f.opened)-1)]
+	}
+	e.Figure("kills", f.kills)
+	e.Figure("closed in time", f.closed)
+	e.Figure("acked", f.acked)
+	e.Figure("stored and not acked", f.kept)
+	e.Figure("effects again", f.again)
+	e.Figure("lost", f.lost)
+	e.Figure("doubled", f.doubled)
+	e.Figure("diverged", f.diverged)
+	e.Figure("otherwise broken", f.other)
+	e.Figure("checks", f.checks)
+	e.Figure("read models compared", f.models)
+	e.Figure("commands accounted for", f.commands)
+	e.Figure("timers accounted for", f.timers)
+	e.Figure("events", f.events)
+	e.Figure("reopen p50", at(50))
+	e.Figure("reopen p99", at(99))
+	require.Empty(t, f.broken)
+	if experiment.Long() { // few openings beside other tests say nothing
+		require.Less(t, at(99), slowestOpen, "reopen p99")
+	}
+}
+
+// someDeath draws how a life ends: any time after it began, or after some
+// acknowledgements, in a run, a drain or while it closes.
+func someDeath(r *rand.Rand) death {
+	d := death{after: between(r, time.Millisecond, 400*time.Millisecond)}
+	d.plan.Version = 1 + r.IntN(bank.Versions)
+	d.plan.Keep = r.IntN(4) == 0
+	switch r.IntN(10) {
+	case 0, 1, 2:
+		d.acks, d.after = 1+r.IntN(150), 2*time.Second
+	case 3:
+		d.plan.Drain = true
+	case 4:
+		d.plan.CloseAfter = between(r, time.Millisecond, d.after)
+	}
+	return d
+}
+
+func TestExperimentRandomKills(t *testing.T) {
+	e := experiment.Start(t, "kill -9 at random under full load", "1,000 kills: 0 acked lost, 0 doubled effects, 0 diverging read models; reopen p99 < 1 s")
+	kills, f := e.N(16, 1000), &figures{}
+	program(t)
+	t.Cleanup(func() { f.report(t, e) })
+	for w := range workers {
+		t.Run(fmt.Sprintf("worker=%d", w), func(t *testing.T) {
+			t.Parallel()
+			r, mine := e.Rand(w), (kills+workers-1)/workers
+			for killed := 0; killed < mine; {
+				s := newSubject(t, e, f)
+				for range lives {
+					before := s.life
+					s.live(someDeath(r))
+					if killed++; s.life%checkEvery == 0 {
+						s.check(false)
+					}
+					if require.Less(t, before, s.life); killed >= mine || t.Failed() {
+						break
+					}
+				}
+				if t.Failed() {
+					return
+				}
+				s.settle()
+			}
+		})
+	}
+}
