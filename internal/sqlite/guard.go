@@ -118,8 +118,10 @@ func checkJournal(path string, size int64) error {
 		return fmt.Errorf("sqlite: open: %w", err)
 	case len(data) == 0 || data[0] == 0: // not in force
 		return nil
-	case len(data) < journalHeader || !bytes.HasPrefix(data, journalMagic), bytes.HasSuffix(data, journalMagic):
+	case bytes.HasSuffix(data, journalMagic): // it names another
 		return refuse
+	case len(data) < journalHeader || !bytes.HasPrefix(data, journalMagic):
+		return nil // nor is one that was cut short: SQLite puts nothing back from it
 	}
 	pages := binary.BigEndian.Uint32(data[16:]) // that the file had
 	if pages > 0 || size > maxPageSize {
@@ -170,7 +172,8 @@ func Preflight(ctx context.Context, path string, of Format) (err error) {
 
 // OpenFormat opens the file at path for writing, as Open does, and brings it to
 // the last of its migrations, as Migrate does. What it refuses it has not
-// changed, its WAL included.
+// changed, its WAL included. With Durability Full, what the WAL holds is durable
+// once it returns, whoever left it there.
 func OpenFormat(ctx context.Context, path string, of Format, opts Options) (*DB, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -186,6 +189,11 @@ func OpenFormat(ctx context.Context, path string, of Format, opts Options) (*DB,
 	}
 	if err := db.migrate(ctx, of.ApplicationID, of.Migrations, of.Shared); err != nil {
 		return nil, errors.Join(err, db.Abandon())
+	}
+	if opts.Durability == Full {
+		if err := db.settle(ctx); err != nil {
+			return nil, errors.Join(err, db.Abandon())
+		}
 	}
 	return db, nil
 }
