@@ -154,8 +154,10 @@ func (d *Disk) sync(op *Op) {
 		switch {
 		case w.number >= op.Start || w.orphan:
 			left = append(left, w)
-		case op.Failed:
+		case op.Failed && w.op.Kind == Write: // sizes and names are the file system's own, which does not forget them
 			w.orphan = true
+			left = append(left, w)
+		case op.Failed:
 			left = append(left, w)
 		default:
 			f.durable = apply(f.durable, w.op)
@@ -169,7 +171,7 @@ func (d *Disk) sync(op *Op) {
 func overwritten(pending []write, op *Op) []write {
 	kept := pending[:0]
 	for _, w := range pending {
-		gone := w.orphan && op.Kind == Truncate && op.Size == 0
+		gone := w.orphan && op.Kind == Truncate && op.Size <= w.op.Offset
 		if w.orphan && op.Kind == Write && w.op.Kind == Write {
 			gone = op.Offset <= w.op.Offset && op.Offset+int64(len(op.Data)) >= w.op.Offset+int64(len(w.op.Data))
 		}

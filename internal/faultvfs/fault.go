@@ -62,12 +62,6 @@ const (
 	IO sqlite3.ErrNoExtended = 0
 )
 
-var ioErrors = map[Kind]sqlite3.ErrNoExtended{
-	Open: sqlite3.ErrNoExtended(sqlite3.ErrCantOpen), Delete: sqlite3.ErrIoErrDelete, Read: sqlite3.ErrIoErrRead, Write: sqlite3.ErrIoErrWrite,
-	Truncate: sqlite3.ErrIoErrTruncate, Sync: sqlite3.ErrIoErrFsync, Size: sqlite3.ErrIoErrFstat, Lock: sqlite3.ErrIoErrLock,
-	ShmMap: sqlite3.ErrIoErrSHMMap, ShmLock: sqlite3.ErrIoErrSHMLock,
-}
-
 // Forever as Times has a fault last until it is removed.
 const Forever = -1
 
@@ -86,15 +80,22 @@ type Fault struct {
 	N int
 	// Times is how many fail. Defaults to 1.
 	Times int
-	// Error is what they fail with. Defaults to IO; a set of several kinds
-	// then fails as its first does.
+	// Error is what they fail with. Defaults to IO.
 	Error sqlite3.ErrNoExtended
 	// Torn carries out half of a write before it fails.
 	Torn bool
+	// Dead takes the process for dead: with Changes for ever, the files are
+	// left as a kill leaves them, and a sync that was refused is one that
+	// nobody tried.
+	Dead bool
 }
 
 func (f Fault) String() string {
-	text := fmt.Sprintf("%s %d of *%s fails with %d", f.Kind, f.N, f.Suffix, f.code())
+	what := "an I/O error"
+	if f.Error != IO {
+		what = f.Error.Error()
+	}
+	text := fmt.Sprintf("%s %d of *%s fails with %s", f.Kind, max(f.N, 1), f.Suffix, what)
 	switch {
 	case f.Times == Forever:
 		text += " for ever"
@@ -105,18 +106,6 @@ func (f Fault) String() string {
 		text += ", torn"
 	}
 	return text
-}
-
-func (f Fault) code() sqlite3.ErrNoExtended {
-	if f.Error != IO {
-		return f.Error
-	}
-	for _, k := range Kinds() {
-		if f.Kind&k != 0 {
-			return ioErrors[k]
-		}
-	}
-	return sqlite3.ErrNoExtended(sqlite3.ErrIoErr)
 }
 
 // Injected is a fault in force. It is safe for concurrent use.
@@ -138,15 +127,18 @@ func Inject(f Fault) (*Injected, error) {
 	prefix, suffix := C.CString(f.Dir), C.CString(f.Suffix)
 	defer C.free(unsafe.Pointer(prefix))
 	defer C.free(unsafe.Pointer(suffix))
-	torn := 0
+	how := 0
 	if f.Torn {
-		torn = 1
+		how |= C.FV_TORN
+	}
+	if f.Dead {
+		how |= C.FV_UNTRIED
 	}
 	times := f.Times
 	if times == 0 {
 		times = 1
 	}
-	slot := C.fv_fail(C.int(f.Kind), prefix, suffix, C.longlong(max(f.N, 1)), C.longlong(times), C.int(f.code()), C.int(torn))
+	slot := C.fv_fail(C.int(f.Kind), prefix, suffix, C.longlong(max(f.N, 1)), C.longlong(times), C.int(f.Error), C.int(how))
 	if slot < 0 {
 		return nil, errors.New("faultvfs: too many faults: remove one")
 	}

@@ -20,7 +20,7 @@ typedef struct fault {
   int kinds;
   char *prefix, *suffix;
   long long n, times, seen, failed;
-  int code, torn;
+  int code, how;
 } fault;
 
 /* mutex guards everything that follows. */
@@ -80,9 +80,26 @@ static int matches(const fault *f, int kind, const char *path) {
   return strncmp(path, f->prefix, strlen(f->prefix)) == 0 && n >= m && strcmp(path + n - m, f->suffix) == 0;
 }
 
+/* io_error is what SQLite's own VFS says when such an operation fails. */
+static int io_error(int kind) {
+  switch (kind) {
+    case FV_OPEN: return 14; /* SQLITE_CANTOPEN */
+    case FV_DELETE: return 10 | (10 << 8);
+    case FV_READ: return 10 | (1 << 8);
+    case FV_WRITE: return 10 | (3 << 8);
+    case FV_TRUNCATE: return 10 | (6 << 8);
+    case FV_SYNC: return 10 | (4 << 8);
+    case FV_SIZE: return 10 | (7 << 8);
+    case FV_LOCK: return 10 | (15 << 8);
+    case FV_SHM_MAP: return 10 | (21 << 8);
+    case FV_SHM_LOCK: return 10 | (20 << 8);
+  }
+  return 10; /* SQLITE_IOERR */
+}
+
 /* begin counts an operation. It returns the code with which it is to fail, or
-** ABI_OK, and when it began. */
-static int begin(int kind, const char *path, long long *start, int *torn) {
+** ABI_OK, when it began, and how it is to fail. */
+static int begin(int kind, const char *path, long long *start, int *how) {
   int code = ABI_OK;
   pthread_mutex_lock(&mutex);
   if (start != NULL) *start = count;
@@ -92,8 +109,8 @@ static int begin(int kind, const char *path, long long *start, int *torn) {
     f->seen++;
     if (code != ABI_OK || f->seen < f->n || (f->times >= 0 && f->seen >= f->n + f->times)) continue;
     f->failed++;
-    code = f->code;
-    if (torn != NULL) *torn = f->torn;
+    code = f->code != ABI_OK ? f->code : io_error(kind);
+    if (how != NULL) *how = f->how;
   }
   pthread_mutex_unlock(&mutex);
   return code;
@@ -139,8 +156,8 @@ static int file_read(abi_file *f, void *data, int n, abi_int64 offset) {
 
 static int file_write(abi_file *f, const void *data, int n, abi_int64 offset) {
   long long start;
-  int torn = 0, code = begin(FV_WRITE, ((file *)f)->path, &start, &torn);
-  if (code != ABI_OK && !torn) return code;
+  int how = 0, code = begin(FV_WRITE, ((file *)f)->path, &start, &how);
+  if (code != ABI_OK && !(how & FV_TORN)) return code;
   if (code != ABI_OK) n /= 2;
   int rc = REAL(f)->methods->write(REAL(f), data, n, offset);
   if (rc == ABI_OK) done(FV_WRITE, (file *)f, start, offset, data, n);
@@ -159,7 +176,8 @@ static int file_truncate(abi_file *f, abi_int64 size) {
 static int file_sync(abi_file *f, int flags) {
   long long start;
   file *ours = (file *)f;
-  int code = begin(FV_SYNC, ours->path, &start, NULL);
+  int how = 0, code = begin(FV_SYNC, ours->path, &start, &how);
+  if (code != ABI_OK && (how & FV_UNTRIED)) return code;
   if (code == ABI_OK) code = REAL(f)->methods->sync(REAL(f), flags);
   pthread_mutex_lock(&mutex);
   if (recorded(ours->path)) add(FV_SYNC, ours->path, start, NULL, 0)->failed = code != ABI_OK;
@@ -348,13 +366,13 @@ void fv_note(int kind, const char *path, const void *data, size_t size) {
   pthread_mutex_unlock(&mutex);
 }
 
-int fv_fail(int kinds, const char *prefix, const char *suffix, long long n, long long times, int code, int torn) {
+int fv_fail(int kinds, const char *prefix, const char *suffix, long long n, long long times, int code, int how) {
   int slot = -1;
   pthread_mutex_lock(&mutex);
   for (int i = 0; i < FV_MAX_FAULTS && slot < 0; i++)
     if (faults[i].suffix == NULL) slot = i;
   if (slot >= 0) {
-    fault f = {kinds, must(strdup(prefix)), must(strdup(suffix)), n, times, 0, 0, code, torn};
+    fault f = {kinds, must(strdup(prefix)), must(strdup(suffix)), n, times, 0, 0, code, how};
     faults[slot] = f;
   }
   pthread_mutex_unlock(&mutex);

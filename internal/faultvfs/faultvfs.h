@@ -37,6 +37,12 @@ typedef struct fv_op {
   void *data;
 } fv_op;
 
+/* How an operation fails. */
+enum {
+  FV_TORN = 1 << 0,   /* half of a write is carried out */
+  FV_UNTRIED = 1 << 1 /* a sync is not on record as refused */
+};
+
 /* At most so many faults at once. */
 #define FV_MAX_FAULTS 8
 
@@ -51,9 +57,10 @@ void fv_let_go(void);
 void fv_forget(void);
 void fv_note(int kind, const char *path, const void *data, size_t size);
 
-/* fv_fail has the n-th to (n+times-1)-th matching operation fail with code,
-** for ever where times is negative. It returns the fault's slot, or -1. */
-int fv_fail(int kinds, const char *prefix, const char *suffix, long long n, long long times, int code, int torn);
+/* fv_fail has the n-th to (n+times-1)-th matching operation fail with code, or
+** where that is 0 with the I/O error of its kind; for ever where times is
+** negative. It returns the fault's slot, or -1. */
+int fv_fail(int kinds, const char *prefix, const char *suffix, long long n, long long times, int code, int how);
 void fv_clear(int slot);
 long long fv_seen(int slot);
 long long fv_failed(int slot);
