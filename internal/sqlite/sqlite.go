@@ -19,6 +19,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -69,9 +70,15 @@ type Options struct {
 	// Immutable says that the file does not change and has no WAL: with
 	// ReadOnly, so that nothing is made beside it and no lock is taken.
 	Immutable bool
-	// Checkpoint is the number of WAL pages after which SQLite moves them into
-	// the file. Defaults to 4000 (16 MiB).
+	// Checkpoint is the number of WAL pages after which they are moved into the
+	// file. Defaults to Checkpoint.
 	Checkpoint int
+	// LongWAL and MaxWAL are the sizes of the WAL, in bytes, after which Logger
+	// hears of it and after which Write returns ErrWALFull until it has been
+	// emptied. Default to LongWAL and MaxWAL.
+	LongWAL, MaxWAL int64
+	// Logger hears of a WAL that grows. Defaults to slog.Default().
+	Logger *slog.Logger
 	// Readers is the number of read-only connections. Defaults to Readers.
 	Readers int
 	// Cache is the memory that the writer may keep pages in, in KiB. Defaults
@@ -85,6 +92,7 @@ type DB struct {
 	path  string
 	write *sql.DB // one connection; nil when read-only
 	read  *sql.DB
+	wal   *WAL // of the holder of the writer connection; nil when read-only
 }
 
 // Open opens the file at path, creating it (mode 0600) unless opts.ReadOnly.
@@ -92,12 +100,7 @@ func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	if _, n, _ := sqlite3.Version(); n < MinVersion {
 		return nil, fmt.Errorf("sqlite: SQLite %d is older than %d, which is the first without the WAL-reset corruption", n, MinVersion)
 	}
-	if opts.Checkpoint == 0 {
-		opts.Checkpoint = 4000
-	}
-	if opts.Readers == 0 {
-		opts.Readers = Readers
-	}
+	opts = opts.withDefaults()
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: open %s: %w", path, err)
@@ -120,7 +123,36 @@ func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	if err := db.read.PingContext(ctx); err != nil {
 		return nil, errors.Join(wrapOpen(path, err), db.Close())
 	}
+	if opts.ReadOnly {
+		return db, nil
+	}
+	err = db.warm(ctx, opts.Readers)
+	if err == nil {
+		db.wal, err = watchWAL(path, opts)
+	}
+	if err != nil {
+		return nil, errors.Join(wrapOpen(path, err), db.Close())
+	}
 	return db, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Checkpoint == 0 {
+		o.Checkpoint = Checkpoint
+	}
+	if o.Readers == 0 {
+		o.Readers = Readers
+	}
+	if o.LongWAL == 0 {
+		o.LongWAL = LongWAL
+	}
+	if o.MaxWAL == 0 {
+		o.MaxWAL = MaxWAL
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return o
 }
 
 func wrapOpen(path string, err error) error {
@@ -193,7 +225,7 @@ func (c connector) dsn() string {
 func (c connector) assert(conn *sqlite3.SQLiteConn) error {
 	settings := "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
 	if c.writer {
-		settings += fmt.Sprintf("PRAGMA wal_autocheckpoint = %d;", c.opts.Checkpoint)
+		settings += fmt.Sprintf("PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = %d;", c.opts.Checkpoint*frame) // see WAL
 		if c.opts.Cache > 0 {
 			settings += fmt.Sprintf("PRAGMA cache_size = -%d;", c.opts.Cache)
 		}

@@ -79,12 +79,19 @@ func (tx *Tx) Savepoint(fn func() error) (err error) {
 // fn returns nil. ctx is looked at until the transaction begins, then no more:
 // fn checks it between statements where that is wanted. The error is fn's, or
 // a CommitError where the outcome is unknown, or another: nothing was stored.
+//
+// A commit into a WAL that another program has removed or replaced is a
+// CommitError with ErrReplaced; after it Write returns ErrReplaced and stores
+// nothing, until the file is closed and opened again. ErrWALFull: see WAL.
 func (db *DB) Write(ctx context.Context, fn func(*Tx) error) (err error) {
 	conn, err := db.write.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("sqlite: begin: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
+	if err := withRaw(conn, db.wal.Admit); err != nil {
+		return err
+	}
 	tx := &Tx{conn: conn}
 	if _, err := tx.Exec("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("sqlite: begin: %w", err)
@@ -109,7 +116,18 @@ func (db *DB) Write(ctx context.Context, fn func(*Tx) error) (err error) {
 		return &CommitError{Err: err}
 	}
 	finished = true
+	if err := withRaw(conn, db.wal.Committed); err != nil {
+		return &CommitError{Err: err}
+	}
+	// What it fails to move is safe in the WAL and is tried again. It is not the
+	// transaction's error; the WAL tells its logger, and Write at its limit.
+	_ = withRaw(conn, db.wal.Tend)
 	return nil
+}
+
+// withRaw runs fn with the driver's connection.
+func withRaw(conn *sql.Conn, fn func(*sqlite3.SQLiteConn) error) error {
+	return conn.Raw(func(c any) error { return fn(c.(*sqlite3.SQLiteConn)) })
 }
 
 // autocommit tells whether no transaction is open on the connection.

@@ -1,0 +1,82 @@
+//go:build unix
+
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// ErrReplaced: another program has removed or replaced a file of an open
+// database. See ReplacedError.
+var ErrReplaced = errors.New("sqlite: a file of an open database was removed or replaced")
+
+// ReplacedError says which file is no longer the one that is open: what is
+// committed goes where nobody will find it.
+type ReplacedError struct {
+	// Path is the database, its write-ahead log or its index of that.
+	Path string
+	// Reason says what was found in its place.
+	Reason string
+	// Saved says that everything committed has been moved into the database
+	// itself since, through the connection that is still open.
+	Saved bool
+}
+
+func (e *ReplacedError) Error() string {
+	saved := ""
+	if e.Saved {
+		saved = "; what was committed until then was moved into the database itself"
+	}
+	return fmt.Sprintf("%v: %s: %s: nothing but SQLite may touch the files of an open database%s", ErrReplaced, e.Path, e.Reason, saved)
+}
+
+func (e *ReplacedError) Unwrap() error { return ErrReplaced }
+
+// identity tells two files of one name apart.
+type identity struct {
+	device, inode uint64
+}
+
+// parts are what a database consists of while it is open.
+var parts = [...]string{"", "-wal", "-shm"}
+
+// identities are those of the parts of a database.
+type identities [len(parts)]identity
+
+// identify returns who the parts of the database at path are, and the size of
+// its write-ahead log. It opens nothing: closing a descriptor would drop
+// SQLite's locks.
+func identify(path string) (all identities, size int64, err error) {
+	for i, part := range parts {
+		var st syscall.Stat_t
+		if err := syscall.Lstat(path+part, &st); err != nil {
+			return all, 0, &os.PathError{Op: "stat", Path: path + part, Err: err}
+		}
+		all[i] = identity{device: uint64(st.Dev), inode: st.Ino} //nolint:unconvert // int32 on some systems
+		if part == "-wal" {
+			size = st.Size
+		}
+	}
+	return all, size, nil
+}
+
+// check returns a ReplacedError where a part of the database at path is not the
+// one that was opened, and the size of the write-ahead log where all are.
+func (all identities) check(path string) (size int64, err error) {
+	now, size, err := identify(path)
+	if err == nil && now == all {
+		return size, nil
+	}
+	if gone, ok := errors.AsType[*os.PathError](err); ok {
+		return 0, &ReplacedError{Path: gone.Path, Reason: gone.Err.Error()}
+	}
+	for i, part := range parts {
+		if now[i] != all[i] {
+			return 0, &ReplacedError{Path: path + part, Reason: "another file has its name"}
+		}
+	}
+	return 0, err
+}
