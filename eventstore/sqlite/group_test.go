@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"sync"
 	"testing"
@@ -216,49 +215,6 @@ func TestAnAppendIsWithdrawnWhileItIsQueuedAndWaitedForOnceItIsTaken(t *testing.
 	events := all(t, s)
 	require.Len(t, events, 1)
 	require.Equal(t, "ride-2", events[0].Stream)
-}
-
-func TestCancelStorm(t *testing.T) {
-	s := open(t, t.TempDir(), nil)
-	const appenders, appends = 16, 200
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	var mu sync.Mutex
-	acked := map[string]bool{}
-	var wg sync.WaitGroup
-	for a := range appenders {
-		rnd := rand.New(rand.NewPCG(seed, uint64(a)))
-		wg.Go(func() {
-			for i := range appends {
-				ctx, cancel := context.WithCancel(context.Background())
-				if rnd.IntN(10) < 3 {
-					ctx, cancel = context.WithTimeout(context.Background(), time.Duration(rnd.IntN(1000))*time.Microsecond)
-				}
-				id := fmt.Sprintf("%d-%d", a, i)
-				_, err := s.Append(ctx, withID(id, write(fmt.Sprintf("ride-%d", rnd.IntN(50)), eventstore.Any(), event("asked", id), event("asked", id))))
-				cancel()
-				mu.Lock()
-				acked[id] = err == nil
-				mu.Unlock()
-				if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	stored := map[string]int{}
-	for _, e := range all(t, s) {
-		stored[e.BatchID]++
-	}
-	for id, ok := range acked {
-		want := 0
-		if ok {
-			want = 2
-		}
-		require.Equal(t, want, stored[id], "%s: a cancelled append that was not acknowledged is not stored", id)
-	}
-	sound(t, s)
 }
 
 func TestClosingAnswersWhatIsQueued(t *testing.T) {
