@@ -69,7 +69,7 @@ func (c *claim) abandon() error {
 		errs = append(errs, os.Remove(c.lock.Name())) // while it is held
 	}
 	if c.lock != nil {
-		errs = append(errs, c.lock.Close())
+		errs = append(errs, unlockFile(c.lock))
 	}
 	if entries, err := os.ReadDir(c.dir); c.createdDir && err == nil && len(entries) == 0 {
 		errs = append(errs, os.Remove(c.dir))

@@ -46,6 +46,17 @@ func lockFile(path string, create bool) (*os.File, error) {
 	return nil, fmt.Errorf("%w: %s is created and removed all the time", eventstore.ErrInUse, path)
 }
 
+// unlockFile lets go of the lock, also where a process that is being started
+// has a copy of the descriptor until it becomes another program: closing alone
+// would leave it locked for as long.
+func unlockFile(f *os.File) error {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	if err != nil {
+		err = fmt.Errorf("eventstore/sqlite: unlock: %w", err)
+	}
+	return errors.Join(err, f.Close())
+}
+
 func lockError(path string, err error) error {
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return fmt.Errorf("%w: another process, or another part of this one, owns the store (%s): stop it, or read beside it with OpenReadOnly", eventstore.ErrInUse, path)

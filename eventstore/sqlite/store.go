@@ -124,7 +124,7 @@ func (s *Store) shut() error {
 	}
 	errs = append(errs, s.db.Close())
 	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
+		errs = append(errs, unlockFile(s.lock))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("eventstore/sqlite: close %s: %w", s.dir, err)

@@ -1,0 +1,24 @@
+package sqlite
+
+import (
+	"log/slog"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A process that is being started has all descriptors of the one that starts
+// it, until it becomes another program: here it takes its time.
+func TestAClosedStoreIsFreeAlsoWhileAProcessIsBeingStarted(t *testing.T) {
+	dir, opts := t.TempDir(), &Options{Logger: slog.New(slog.DiscardHandler)}
+	s, err := Open(t.Context(), dir, opts)
+	require.NoError(t, err)
+	inherited, err := syscall.Dup(int(s.lock.Fd()))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, syscall.Close(inherited)) }()
+	require.NoError(t, s.Close())
+	s, err = Open(t.Context(), dir, opts)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+}
