@@ -82,22 +82,19 @@ func TestExperimentRandomKills(t *testing.T) {
 		t.Run(fmt.Sprintf("worker=%d", w), func(t *testing.T) {
 			t.Parallel()
 			r, mine := e.Rand(w), (kills+workers-1)/workers
-			for killed := 0; killed < mine; {
-				s := newSubject(t, e, f)
-				for range lives {
-					before := s.life
-					s.live(someDeath(r))
-					if killed++; s.life%checkEvery == 0 {
+			for killed := 0; killed < mine && !t.Failed(); {
+				s := newSubject(t, r, f)
+				for s.life < lives && killed < mine && !t.Failed() {
+					if s.live(someDeath(r)).killed {
+						killed++
+					}
+					if s.life%checkEvery == 0 {
 						s.check(false)
 					}
-					if require.Less(t, before, s.life); killed >= mine || t.Failed() {
-						break
-					}
 				}
-				if t.Failed() {
-					return
+				if !t.Failed() {
+					s.settle()
 				}
-				s.settle()
 			}
 		})
 	}

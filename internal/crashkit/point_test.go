@@ -120,32 +120,32 @@ func TestExperimentCrashPoints(t *testing.T) {
 				}
 			}
 			r.Shuffle(len(mine), func(i, k int) { mine[i], mine[k] = mine[k], mine[i] })
-			killAt(t, e, f, hits, r, mine)
+			killAt(t, f, hits, r, mine)
 		})
 	}
 }
 
 // killAt kills at these places, one after the other, several on one store.
-func killAt(t *testing.T, e *experiment.Experiment, f *figures, hits *reached, r *rand.Rand, points []crash.Point) {
+func killAt(t *testing.T, f *figures, hits *reached, r *rand.Rand, points []crash.Point) {
 	var s *subject
-	end := func() {
+	leave := func() {
 		if s != nil && !t.Failed() {
 			s.settle()
 		}
 		s = nil
 	}
-	defer end()
+	defer leave()
 	for _, p := range points {
 		way := roads[p]
 		for range tries {
 			if s != nil && (way.fresh || way.back || s.life >= lives) {
-				end()
+				leave()
 			}
 			if t.Failed() {
 				return
 			}
 			if s == nil {
-				s = newSubject(t, e, f)
+				s = newSubject(t, r, f)
 			}
 			if way.back {
 				s.goBack(t)
@@ -154,7 +154,8 @@ func killAt(t *testing.T, e *experiment.Experiment, f *figures, hits *reached, r
 			if way.back {
 				d.plan.Version = 1
 			}
-			hit := s.live(d)
+			end := s.live(d)
+			hit := end.killed && end.early
 			if experiment.Long() || s.life%checkEvery == 0 {
 				s.check(false)
 			}
@@ -169,7 +170,7 @@ func killAt(t *testing.T, e *experiment.Experiment, f *figures, hits *reached, r
 				break
 			}
 			if !way.fresh && !way.back {
-				end()
+				leave()
 			}
 		}
 	}

@@ -79,9 +79,15 @@ type subject struct {
 	backups map[string]bool // that are whole
 }
 
-func newSubject(t testing.TB, e *experiment.Experiment, f *figures) *subject {
+// newSubject returns a store that is not there yet: on the disk, where syncs
+// take their time, or in memory.
+func newSubject(t testing.TB, r *rand.Rand, f *figures) *subject {
 	t.Helper()
-	s := &subject{t: t, program: program(t), root: experiment.Dir(t), history: invariant.NewHistory(), figures: f, backups: map[string]bool{}}
+	root := t.TempDir()
+	if r.IntN(2) == 0 {
+		root = experiment.Dir(t)
+	}
+	s := &subject{t: t, program: program(t), root: root, history: invariant.NewHistory(), figures: f, backups: map[string]bool{}}
 	require.NoError(t, os.Mkdir(s.scratch(), 0o700))
 	return s
 }
@@ -97,9 +103,12 @@ type death struct {
 	plan  bank.Plan
 }
 
-// live runs the program until it is dead, and tells whether it was killed
-// before the time was over.
-func (s *subject) live(d death) (killed bool) {
+// ending is how a life ended: killed, or closed; and before its time was over,
+// or because it was.
+type ending struct{ killed, early bool }
+
+// live runs the program until it is dead.
+func (s *subject) live(d death) ending {
 	plan := d.plan
 	plan.Dir, plan.Scratch, plan.Life, plan.Repeat = s.dir(), s.scratch(), s.life, s.history.Unknown()
 	env, err := plan.Env()
@@ -116,27 +125,27 @@ func (s *subject) live(d death) (killed bool) {
 	require.NoError(s.t, err)
 	timer := time.NewTimer(d.after)
 	defer timer.Stop()
-	early := true
+	end := ending{early: true}
 	select {
 	case <-life.Ended():
 	case <-acks:
 		life.Kill()
 	case <-timer.C:
-		early = false
+		end.early = false
 		life.Kill()
 	}
-	killed, err = life.Wait()
+	end.killed, err = life.Wait()
 	s.life++
 	require.Empty(s.t, s.failed)
 	require.NoError(s.t, err)
 	s.figures.mu.Lock()
 	defer s.figures.mu.Unlock()
-	if killed {
+	if end.killed {
 		s.figures.kills++
 	} else {
 		s.figures.closed++
 	}
-	return killed && early
+	return end
 }
 
 // sent notes that the program may have sent the batch of a label.
@@ -282,7 +291,7 @@ func (s *subject) settle() {
 	defer s.figures.mu.Unlock()
 	s.figures.events += head
 	s.figures.again += again
-	require.NoError(s.t, os.RemoveAll(s.root))
+	require.NoError(s.t, errors.Join(os.RemoveAll(s.dir()), os.RemoveAll(s.scratch())))
 }
 
 // between returns a duration in [low, high).
