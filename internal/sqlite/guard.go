@@ -183,6 +183,10 @@ func OpenFormat(ctx context.Context, path string, of Format, opts Options) (*DB,
 	if err := Preflight(ctx, path, of); err != nil {
 		return nil, err
 	}
+	left, err := os.Lstat(path + "-wal")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("sqlite: open: %w", err)
+	}
 	db, err := Open(ctx, path, opts)
 	if err != nil {
 		return nil, err
@@ -191,7 +195,7 @@ func OpenFormat(ctx context.Context, path string, of Format, opts Options) (*DB,
 		return nil, errors.Join(err, db.Abandon())
 	}
 	if opts.Durability == Full {
-		if err := db.settle(ctx); err != nil {
+		if err := db.settle(ctx, left != nil); err != nil {
 			return nil, errors.Join(err, db.Abandon())
 		}
 	}

@@ -2,11 +2,19 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
+
+	"github.com/leat-go/leat/internal/disk"
 )
 
-// settle makes durable what SQLite found in the write-ahead log when the file
-// was opened.
+// settleWait is how long settle waits for readers in other programs, in
+// milliseconds.
+const settleWait = 100
+
+// settle makes durable what was in the file and its write-ahead log when it was
+// opened, where it was left with one.
 //
 // A process that dies between the writes of a commit and its sync leaves a
 // commit behind that the next one finds, and takes for one: it answers that a
@@ -15,30 +23,57 @@ import (
 // on top of it. Likewise after a sync that failed: the system then takes its
 // pages for clean, and a later sync says yes to what is not on the disk.
 //
-// So everything is moved into the file, which writes it anew, and synced, before
-// anybody acts on it. What a reader in another program keeps from being moved
-// is synced at least, with the commit of a page that says what it said.
-func (db *DB) settle(ctx context.Context) error {
-	var busy, frames, moved int
-	err := db.write.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &frames, &moved)
-	switch {
-	case IsFull(err):
-		return nil // the log is synced before anything is moved
-	case err != nil:
-		return fmt.Errorf("sqlite: settle %s: %w", db.path, err)
-	case busy == 0 && moved == frames: // or both -1: there is no log
-		return nil
+// So everything is moved into the file, which writes it anew, and synced, and
+// then a page is committed that says what it said. That syncs a write-ahead log
+// which has begun anew: what is left on the disk of the old one, perhaps
+// without its last frames, would otherwise be put over the file again.
+//
+// Where a reader in another program keeps the log from beginning anew, that
+// commit syncs it as it is: enough after a death, if not after a failed sync.
+// Where there is no room, it was synced before the first page was moved. Where
+// the log was removed, as the last to close the file does, the directory is
+// synced, so that it stays removed.
+func (db *DB) settle(ctx context.Context, left bool) (err error) {
+	if !left {
+		return disk.SyncPath(filepath.Dir(db.path))
 	}
-	err = db.Write(ctx, func(tx *Tx) error {
-		var version int
-		if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-			return err
-		}
-		_, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", version))
-		return err
-	})
+	conn, err := db.write.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("sqlite: settle %s: %w", db.path, err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	// No context: it must not end a statement of a writer.
+	tx := &Tx{conn: conn}
+	err = tx.restart()
+	if err == nil {
+		err = tx.touch()
+	}
 	if err != nil && !IsFull(err) {
 		return fmt.Errorf("sqlite: settle %s: %w", db.path, err)
 	}
 	return nil
+}
+
+// restart moves the write-ahead log into the file and has it begin anew with
+// the next commit, unless a reader keeps it. No transaction is open.
+func (tx *Tx) restart() (err error) {
+	if _, err := tx.Exec(fmt.Sprintf("PRAGMA busy_timeout = %d", settleWait)); err != nil {
+		return err
+	}
+	defer func() {
+		_, restore := tx.Exec(fmt.Sprintf("PRAGMA busy_timeout = %d", BusyTimeout.Milliseconds()))
+		err = errors.Join(err, restore)
+	}()
+	var busy, frames, moved int
+	return tx.QueryRow("PRAGMA wal_checkpoint(RESTART)").Scan(&busy, &frames, &moved)
+}
+
+// touch commits the first page as it is. No transaction is open.
+func (tx *Tx) touch() error {
+	var version int
+	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	_, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", version))
+	return err
 }
