@@ -138,7 +138,7 @@ func problem(problems []string, err error) ([]string, error) {
 		return append(problems, "it is no SQLite database"), nil
 	case errors.Is(err, ErrForeign):
 		return append(problems, "it is another program's database, or another file of this one"), nil
-	case IsCorrupt(err) && errors.As(err, &own):
+	case IsUnreadable(err) && errors.As(err, &own):
 		return append(problems, own.Error()), nil
 	}
 	return problems, err
