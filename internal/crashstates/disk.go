@@ -250,12 +250,16 @@ func (d *Disk) Content(name string) ([]byte, bool) {
 	return f.content(), true
 }
 
-// Pending returns how many writes and truncates of the file are not durable.
-func (d *Disk) Pending(name string) int {
+// Pending returns how many writes to the file are not durable.
+func (d *Disk) Pending(name string) (n int) {
 	if f := d.live[name]; f != nil {
-		return len(f.pending)
+		for _, w := range f.pending {
+			if w.op.Kind == Write {
+				n++
+			}
+		}
 	}
-	return 0
+	return n
 }
 
 // apply returns data after op, which it may change.
