@@ -28,6 +28,7 @@ var may = map[string][]string{
 	"internal/experiment":        {},
 	"internal/invariant":         {"eventstore", "eventstore/sqlite", "projection", "internal/sqlite"},
 	"internal/crashstates":       {},
+	"internal/diskfault":         {},
 	"internal/faultvfs":          {"internal/crashstates", "internal/disk"},
 	"internal/sqlite":            {"internal/crash", "internal/disk"},
 	"eventstore/memory":          {"eventstore", "clock"},
