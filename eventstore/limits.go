@@ -16,6 +16,14 @@ const (
 	MaxMetadata = 64 << 10
 	// MaxBatch is the number of events of one batch.
 	MaxBatch = 10_000
+	// MaxBatchBytes is the size of one batch's data and encoded metadata
+	// together, in bytes: what one append may hold in memory, and one
+	// transaction write.
+	MaxBatchBytes = 64 << 20
+	// MaxGuards is the number of guards of one batch.
+	MaxGuards = 10_000
+	// MaxFilter is the number of names in a filter.
+	MaxFilter = 10_000
 	// MaxName is the length of a stream name, an event type or a batch ID, in
 	// bytes.
 	MaxName = 255
@@ -35,6 +43,9 @@ type Limits struct {
 	Metadata int
 	// Batch is the number of events of a batch. Defaults to MaxBatch.
 	Batch int
+	// BatchBytes is the size of a batch's data and encoded metadata together.
+	// Defaults to MaxBatchBytes.
+	BatchBytes int
 }
 
 // WithDefaults returns l with every unset field at its default.
@@ -47,6 +58,9 @@ func (l Limits) WithDefaults() Limits {
 	}
 	if l.Batch == 0 {
 		l.Batch = MaxBatch
+	}
+	if l.BatchBytes == 0 {
+		l.BatchBytes = MaxBatchBytes
 	}
 	return l
 }
@@ -71,6 +85,15 @@ func CheckName(field, name string) error {
 func CheckPage(limit int) error {
 	if limit < 1 || limit > MaxPage {
 		return &InvalidError{Field: "page limit", Value: fmt.Sprint(limit), Reason: fmt.Sprintf("must be 1 to %d", MaxPage)}
+	}
+	return nil
+}
+
+// Check returns ErrInvalid where the filter has more than MaxFilter names.
+// Engines call it before anything else.
+func (f Filter) Check() error {
+	if n := len(f.Streams) + len(f.Categories) + len(f.Types); n > MaxFilter {
+		return &InvalidError{Field: "filter", Reason: fmt.Sprintf("has %d names, %d are allowed", n, MaxFilter)}
 	}
 	return nil
 }
@@ -100,7 +123,10 @@ func (b Batch) Check(l Limits) error {
 		}
 		return nil
 	}
-	events := 0
+	if len(b.Guards) > MaxGuards {
+		return &InvalidError{Field: "batch", Reason: fmt.Sprintf("has %d guards, %d are allowed", len(b.Guards), MaxGuards)}
+	}
+	events, bytes := 0, 0
 	for _, w := range b.Writes {
 		if err := claim(w.Stream, w.Expect); err != nil {
 			return err
@@ -112,8 +138,12 @@ func (b Batch) Check(l Limits) error {
 			return &InvalidError{Field: "batch", Reason: fmt.Sprintf("has more than the %d events allowed", l.Batch)}
 		}
 		for _, e := range w.Events {
-			if err := e.check(l); err != nil {
+			size, err := e.check(l)
+			if err != nil {
 				return err
+			}
+			if bytes += size; bytes > l.BatchBytes {
+				return &InvalidError{Field: "batch", Reason: fmt.Sprintf("has more than the %d bytes of data and metadata allowed: divide it", l.BatchBytes)}
 			}
 		}
 	}
@@ -125,28 +155,30 @@ func (b Batch) Check(l Limits) error {
 	return nil
 }
 
-func (e EventData) check(l Limits) error {
+// check returns the size of the event's data and encoded metadata.
+func (e EventData) check(l Limits) (size int, err error) {
 	if err := CheckName("event type", e.Type); err != nil {
-		return err
+		return 0, err
 	}
 	if e.SchemaVersion < 0 {
-		return &InvalidError{Field: "schema version", Value: fmt.Sprint(e.SchemaVersion), Reason: "must be 1 or more"}
+		return 0, &InvalidError{Field: "schema version", Value: fmt.Sprint(e.SchemaVersion), Reason: "must be 1 or more"}
 	}
 	if len(e.Data) > l.Data {
-		return &InvalidError{Field: "event data", Value: e.Type, Reason: fmt.Sprintf("has %d bytes, %d are allowed", len(e.Data), l.Data)}
+		return 0, &InvalidError{Field: "event data", Value: e.Type, Reason: fmt.Sprintf("has %d bytes, %d are allowed", len(e.Data), l.Data)}
 	}
 	for k := range e.Metadata {
 		if err := CheckName("metadata key", k); err != nil {
-			return err
+			return 0, err
 		}
 		if !utf8.ValidString(e.Metadata[k]) {
-			return &InvalidError{Field: "metadata", Value: k, Reason: "is not UTF-8"}
+			return 0, &InvalidError{Field: "metadata", Value: k, Reason: "is not UTF-8"}
 		}
 	}
-	if size := len(e.Metadata.Encode()); size > l.Metadata {
-		return &InvalidError{Field: "metadata", Value: e.Type, Reason: fmt.Sprintf("has %d bytes encoded, %d are allowed", size, l.Metadata)}
+	encoded := len(e.Metadata.Encode())
+	if encoded > l.Metadata {
+		return 0, &InvalidError{Field: "metadata", Value: e.Type, Reason: fmt.Sprintf("has %d bytes encoded, %d are allowed", encoded, l.Metadata)}
 	}
-	return nil
+	return len(e.Data) + encoded, nil
 }
 
 func shorten(s string) string {

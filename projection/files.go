@@ -64,24 +64,22 @@ type files struct {
 func (f files) path(id fileID) string { return filepath.Join(f.dir, id.String()) }
 func (f files) pointerPath() string   { return filepath.Join(f.dir, f.name+".live") }
 
-// prepare creates the directory.
+// prepare creates the directory. One that is a link is refused: removing what
+// is left over would remove files elsewhere.
 func (f files) prepare() error {
-	if _, err := os.Stat(f.dir); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+	if _, err := disk.MakeDir(f.dir); err != nil {
 		return fmt.Errorf("projection %s: %w", f.name, err)
 	}
-	return disk.SyncPath(filepath.Dir(f.dir))
+	return nil
 }
 
 // readPointer returns the pointer and whether there is one.
 func (f files) readPointer() (pointer, bool, error) {
-	raw, err := readSmall(f.pointerPath(), maxPointer)
+	raw, err := disk.ReadSmall(f.pointerPath(), maxPointer)
 	if errors.Is(err, fs.ErrNotExist) {
 		return pointer{}, false, nil
 	}
-	if err != nil && !errors.Is(err, ErrDamaged) {
+	if err != nil && !errors.Is(err, disk.ErrNotPlain) {
 		return pointer{}, false, fmt.Errorf("projection %s: %w", f.name, err)
 	}
 	p, ok := parsePointer(f.name, raw)
@@ -93,18 +91,6 @@ func (f files) readPointer() (pointer, bool, error) {
 
 // maxPointer bounds a pointer file, in bytes. It has about 100.
 const maxPointer = 4096
-
-// readSmall reads a regular file of at most so many bytes and follows no link.
-func readSmall(path string, most int64) ([]byte, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > most {
-		return nil, fmt.Errorf("%w: %s is not a file of at most %d bytes", ErrDamaged, path, most)
-	}
-	return os.ReadFile(path)
-}
 
 // parsePointer reads the content of the pointer of the read model of that
 // name.
@@ -242,6 +228,9 @@ func Remove(dir, name string) error {
 	f := files{dir: filepath.Join(dir, viewsDir), name: name}
 	if len(name) > MaxNameLength || !nameRule.MatchString(name) {
 		return fmt.Errorf("projection: remove %q: that is no name of a projection", name)
+	}
+	if info, err := os.Lstat(f.dir); err == nil && !info.IsDir() {
+		return fmt.Errorf("projection %s: %w: %s is not a directory", name, disk.ErrNotPlain, f.dir)
 	}
 	// The pointer goes first: files without one are leftovers.
 	if err := os.Remove(f.pointerPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {

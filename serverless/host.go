@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/clock"
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/disk"
 	"github.com/leat-go/leat/projection"
 	"github.com/leat-go/leat/saga"
 )
@@ -191,7 +191,7 @@ func (h *Host) check() error {
 }
 
 func (h *Host) openFiles(ctx context.Context) error {
-	if err := os.MkdirAll(h.dir, 0o700); err != nil {
+	if _, err := disk.EnsureDir(h.dir); err != nil {
 		return fmt.Errorf("serverless: %w", err)
 	}
 	// The sagas first: they may refuse to start, with what they have pending.

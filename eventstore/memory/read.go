@@ -59,6 +59,9 @@ func (s *Store) ReadLog(ctx context.Context, after int64, limit int, f eventstor
 	if err := eventstore.CheckPage(limit); err != nil {
 		return eventstore.Page{}, err
 	}
+	if err := f.Check(); err != nil {
+		return eventstore.Page{}, err
+	}
 	if err := s.enter(ctx); err != nil {
 		return eventstore.Page{}, err
 	}

@@ -41,8 +41,8 @@ func claimDir(ctx context.Context, dir string, format file.Format) (_ *claim, er
 	if c.createdDir {
 		crash.At(crash.StoreDir)
 	}
-	if err := checkFileSystem(dir); err != nil {
-		return nil, err
+	if err := disk.CheckLocal(dir); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotStore, err)
 	}
 	lock := filepath.Join(dir, lockName)
 	if c.lock, err = lockFile(lock, false); err != nil {
@@ -78,19 +78,14 @@ func (c *claim) abandon() error {
 }
 
 func makeDir(dir string) (created bool, err error) {
-	info, err := os.Stat(dir)
+	created, err = disk.EnsureDir(dir)
 	switch {
-	case err == nil && !info.IsDir():
-		return false, fmt.Errorf("%w: %s is a file: name a directory", ErrNotStore, dir)
-	case err == nil:
-		return false, nil
-	case !errors.Is(err, os.ErrNotExist):
-		return false, fmt.Errorf("eventstore/sqlite: open: %w", err)
+	case errors.Is(err, disk.ErrNotPlain):
+		return false, fmt.Errorf("%w: %w: name a directory", ErrNotStore, err)
+	case err != nil:
+		return created, fmt.Errorf("eventstore/sqlite: create: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return false, fmt.Errorf("eventstore/sqlite: create: %w", err)
-	}
-	return true, disk.SyncPath(filepath.Dir(dir))
+	return created, nil
 }
 
 // inspect returns ErrNotStore or ErrCorrupt unless dir is a store, or the

@@ -28,6 +28,8 @@ func fileError(path, doing string, err error) error {
 		return fmt.Errorf("%w: %s: %w", ErrNotStore, doing, err)
 	case errors.Is(err, file.ErrSchema): // which says what to do
 		return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("%s: %v", doing, err)}
+	case file.IsTooBig(err): // appends are bounded before
+		return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("%s: a row or value has more than %d bytes, which is not this program's: restore it from a backup", doing, file.MaxRow)}
 	case file.IsCorrupt(err):
 		return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("%s: %v: restore it from a backup", doing, err)}
 	default:

@@ -9,13 +9,14 @@ import (
 	"syscall"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/disk"
 )
 
 // lockFile takes the lock of a store, creating its file where create is set,
 // and holds it until the file is closed. It returns nil where the file does
 // not exist and is not to be created.
 func lockFile(path string, create bool) (*os.File, error) {
-	flags := os.O_RDWR | syscall.O_NOFOLLOW
+	flags := os.O_RDWR | syscall.O_NOFOLLOW | syscall.O_NONBLOCK // nor wait at a pipe
 	if create {
 		flags |= os.O_CREATE
 	}
@@ -27,6 +28,9 @@ func lockFile(path string, create bool) (*os.File, error) {
 		}
 		if err != nil {
 			return nil, fmt.Errorf("eventstore/sqlite: lock: %w", err)
+		}
+		if err := plainLock(f, create); err != nil {
+			return nil, errors.Join(fmt.Errorf("eventstore/sqlite: lock: %w", err), f.Close())
 		}
 		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 			err = errors.Join(lockError(path, err), f.Close())
@@ -55,6 +59,21 @@ func unlockFile(f *os.File) error {
 		err = fmt.Errorf("eventstore/sqlite: unlock: %w", err)
 	}
 	return errors.Join(err, f.Close())
+}
+
+// plainLock refuses what is no regular file, and gives a new one its mode
+// whatever the umask.
+func plainLock(f *os.File, create bool) error {
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%w: %s is not a regular file", disk.ErrNotPlain, f.Name())
+	case create:
+		return f.Chmod(0o600)
+	}
+	return nil
 }
 
 func lockError(path string, err error) error {

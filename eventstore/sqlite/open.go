@@ -69,6 +69,7 @@ func Open(ctx context.Context, dir string, opts *Options) (_ *Store, err error) 
 		return nil, err
 	}
 	s.lock = c.lock
+	s.warnOfMode()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.closeFiles(), c.abandon())
@@ -159,6 +160,15 @@ func newStore(dir string, options Options) (*Store, error) {
 		dir: abs, options: options, logger: options.Logger, closing: make(chan struct{}),
 		names: names{streams: newCache[int64, string](options.CachedStreams), types: map[int64]string{}},
 	}, nil
+}
+
+// warnOfMode tells of a directory that others may write to: they cannot read
+// its files, but can put other files in their place. Who made the directory may
+// have wanted that, so it is left as it is.
+func (s *Store) warnOfMode() {
+	if info, err := os.Stat(s.dir); err == nil && info.Mode().Perm()&0o002 != 0 {
+		s.logger.Warn("others may write to the directory of the store and replace its files: chmod o-w", "store", s.dir, "mode", fmt.Sprintf("%#o", info.Mode().Perm()))
+	}
 }
 
 // closeFiles closes what an opening that failed had opened, and leaves its

@@ -29,6 +29,9 @@ const (
 	// PageBytes is the size of the payloads after which ReadLog ends a page
 	// early.
 	PageBytes = 64 << 20
+	// MaxEvent is the size of an event's data and metadata that Limits may
+	// allow, in bytes. A larger row is refused when it is read.
+	MaxEvent = file.MaxRow - 64<<10
 	// MaxSnapshot is the size of a snapshot's state, in bytes.
 	MaxSnapshot = 64 << 20
 	// MaxFindings is the number of findings after which Verify stops.
@@ -105,6 +108,7 @@ func (o *Options) withDefaults() (Options, error) {
 		{"Limits.Data", &r.Limits.Data, 0},
 		{"Limits.Metadata", &r.Limits.Metadata, 0},
 		{"Limits.Batch", &r.Limits.Batch, 0},
+		{"Limits.BatchBytes", &r.Limits.BatchBytes, 0},
 	} {
 		if *f.value == 0 {
 			*f.value = f.ordinary
@@ -112,6 +116,9 @@ func (o *Options) withDefaults() (Options, error) {
 		if *f.value < 1 {
 			return r, &eventstore.InvalidError{Field: "option " + f.name, Value: fmt.Sprint(*f.value), Reason: "must be 1 or more, or 0 for the default"}
 		}
+	}
+	if size := r.Limits.Data + r.Limits.Metadata; size > MaxEvent {
+		return r, &eventstore.InvalidError{Field: "option Limits", Value: fmt.Sprint(size), Reason: fmt.Sprintf("Data and Metadata together are at most %d bytes", MaxEvent)}
 	}
 	return r, nil
 }

@@ -124,6 +124,9 @@ func (s *Store) ReadLog(ctx context.Context, after int64, limit int, f eventstor
 	if err := eventstore.CheckPage(limit); err != nil {
 		return eventstore.Page{}, err
 	}
+	if err := f.Check(); err != nil {
+		return eventstore.Page{}, err
+	}
 	if after < 0 {
 		return eventstore.Page{}, &eventstore.InvalidError{Field: "position", Value: fmt.Sprint(after), Reason: "must be 0 or more"}
 	}

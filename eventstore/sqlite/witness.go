@@ -131,14 +131,11 @@ func (s *Store) compareTo(ctx context.Context, t testimony) error {
 }
 
 func readSmall(path string, most int64) ([]byte, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return nil, err
+	data, err := disk.ReadSmall(path, most)
+	if errors.Is(err, disk.ErrNotPlain) {
+		return nil, &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("it is not a file of at most %d bytes (%v)", most, err)}
 	}
-	if !info.Mode().IsRegular() || info.Size() > most {
-		return nil, &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("it is not a file of at most %d bytes", most)}
-	}
-	return os.ReadFile(path)
+	return data, err
 }
 
 func (w *witness) start() { go w.run() }

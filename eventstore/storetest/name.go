@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/google/uuid"
@@ -80,7 +81,7 @@ func derivedTaken(f *fixture) {
 
 var refusing = chapter{"limits", []clause{
 	{says: "what breaks a limit or a rule is refused before anything is stored", check: invalid},
-	{says: "an engine keeps to the limits it was opened with", limits: eventstore.Limits{Data: 10, Metadata: 20, Batch: 3}, check: ownLimits},
+	{says: "an engine keeps to the limits it was opened with", limits: eventstore.Limits{Data: 10, Metadata: 20, Batch: 3, BatchBytes: 25}, check: ownLimits},
 }}
 
 func invalid(f *fixture) {
@@ -116,6 +117,11 @@ func invalid(f *fixture) {
 			{Stream: "s", Events: events(eventstore.MaxBatch)}, {Stream: "r", Events: one},
 		}},
 	}
+	bad["many bytes"] = to("s", many(eventstore.MaxBatchBytes/eventstore.MaxData+1, make([]byte, eventstore.MaxData))...)
+	bad["many guards"] = eventstore.Batch{ID: "guards", Guards: make([]eventstore.Guard, eventstore.MaxGuards+1)}
+	for i := range bad["many guards"].Guards {
+		bad["many guards"].Guards[i] = eventstore.Guard{Stream: fmt.Sprintf("g-%d", i), Expect: eventstore.Any()}
+	}
 	for what, b := range bad {
 		_, err := f.Append(f.Context(), b)
 		wantErr(f.T, what, err, eventstore.ErrInvalid)
@@ -125,6 +131,15 @@ func invalid(f *fixture) {
 	equal(f.T, "events of s", len(f.stream("s")), 0)
 }
 
+// many returns events of the same data.
+func many(n int, data []byte) []eventstore.EventData {
+	all := make([]eventstore.EventData, n)
+	for i := range all {
+		all[i] = eventstore.EventData{Type: "t", Data: data}
+	}
+	return all
+}
+
 func ownLimits(f *fixture) {
 	f.append(to("s", event("t", "1234567890")))
 	f.refuse(to("s", event("t", "12345678901")), eventstore.ErrInvalid)
@@ -132,4 +147,10 @@ func ownLimits(f *fixture) {
 	f.refuse(to("s", eventstore.EventData{Type: "t", Metadata: eventstore.Metadata{"key": "01234567890"}}), eventstore.ErrInvalid)
 	f.append(to("s", events(3)...))
 	f.refuse(to("s", events(4)...), eventstore.ErrInvalid)
+	big := event("t", "1234567890")
+	f.append(to("s", big, big, event("t", "12345")))
+	f.refuse(to("s", big, big, event("t", "123456")), eventstore.ErrInvalid)
+	f.refuse(eventstore.Batch{Writes: []eventstore.Write{
+		{Stream: "s", Events: []eventstore.EventData{big}}, {Stream: "r", Events: []eventstore.EventData{big, event("t", "123456")}},
+	}}, eventstore.ErrInvalid)
 }

@@ -103,6 +103,8 @@ func pageBounds(f *fixture) {
 	wantErr(f.T, "the log after position -1", err, eventstore.ErrInvalid)
 	_, err = f.ReadLog(f.Context(), 3, 1, eventstore.Filter{})
 	wantErr(f.T, "the log after a position past its head", err, eventstore.ErrRewound)
+	_, err = f.ReadLog(f.Context(), 0, 1, eventstore.Filter{Types: make([]string, eventstore.MaxFilter), Streams: []string{"s"}})
+	wantErr(f.T, "a filter of too many names", err, eventstore.ErrInvalid)
 }
 
 func iterators(f *fixture) {

@@ -95,12 +95,24 @@ func MakeDir(path string) (created bool, err error) {
 		}
 	}
 	if err := os.Mkdir(path, 0o700); err != nil {
+		if info, look := os.Lstat(path); look == nil && info.IsDir() {
+			return false, nil // somebody else was faster
+		}
 		return false, err
 	}
 	if err := os.Chmod(path, 0o700); err != nil { // the umask may have taken more away
 		return true, err
 	}
 	return true, SyncPath(above)
+}
+
+// EnsureDir is MakeDir for a directory that a user has named: a link to a
+// directory is one.
+func EnsureDir(path string) (created bool, err error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return false, nil
+	}
+	return MakeDir(path)
 }
 
 // CreateFile makes an empty file, mode 0600 whatever the umask. Nothing may
