@@ -76,7 +76,7 @@ func (l *lane) follow(follow, work context.Context, out chan<- *message.Message)
 	if err != nil {
 		return fmt.Errorf("load checkpoint: %w", err)
 	}
-	if err := eventstore.CheckAnchor(follow, l.router.log, from); err != nil {
+	if err := eventstore.CheckCheckpoint(follow, l.router.log, from, l.name, ""); err != nil {
 		return err
 	}
 	at := from.Position

@@ -211,7 +211,7 @@ func (s *subscription) deliverAll(ctx context.Context) (progressed bool, err err
 		if saved, err = s.cp.Load(ctx, s.name); err != nil {
 			return false, fmt.Errorf("load checkpoint: %w", err)
 		}
-		if err := eventstore.CheckAnchor(ctx, s.log, saved); err != nil {
+		if err := eventstore.CheckCheckpoint(ctx, s.log, saved, s.name, ""); err != nil {
 			return false, err
 		}
 	}

@@ -65,3 +65,19 @@ type Epochs interface {
 	// slice is the caller's.
 	Epochs() []Epoch
 }
+
+// Reopener is the capability of a store to go on after it has stopped, found by
+// type assertion. A store stops where its disk fails: what is appended then may
+// or may not be stored, and nothing more is until it was opened again.
+type Reopener interface {
+	// Stopped returns a channel that is closed once the store has stopped;
+	// already closed where it has. After a Reopen it is another.
+	Stopped() <-chan struct{}
+	// Err returns why the store has stopped, nil while it has not.
+	Err() error
+	// Reopen opens the store's files again, in place, and returns nil where
+	// the store goes on. It never goes back behind what was acknowledged:
+	// rather it returns ErrCorrupt. On a store that has not stopped it does
+	// nothing. An error leaves the store stopped; it may be called again.
+	Reopen(ctx context.Context) error
+}

@@ -17,7 +17,8 @@ var (
 	// ErrInvalid: a name, size or shape is refused before anything is stored.
 	// See InvalidError.
 	ErrInvalid = errors.New("eventstore: invalid")
-	// ErrBusy: the queue of appends is full; nothing was stored. Try later.
+	// ErrBusy: the queue of appends is full, or something else keeps the store
+	// from taking more, as the error says; nothing was stored. Try later.
 	ErrBusy = errors.New("eventstore: busy")
 	// ErrOutcomeUnknown: the append may or may not be stored. Repeating it
 	// with the same batch ID is safe. See OutcomeUnknownError.
@@ -29,7 +30,7 @@ var (
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("eventstore: closed")
 	// ErrRewound: a checkpoint does not lie on this log: the log was restored,
-	// rewound or replaced. See CheckAnchor.
+	// rewound or replaced. See RewoundError.
 	ErrRewound = errors.New("eventstore: log rewound")
 	// ErrDecode: a recorded payload cannot be read. See DecodeError.
 	ErrDecode = errors.New("eventstore: undecodable event")
@@ -132,6 +133,45 @@ func (e *CorruptError) Error() string {
 }
 
 func (e *CorruptError) Unwrap() error { return ErrCorrupt }
+
+// RewoundError says which checkpoint does not lie on the log, and where the log
+// left it.
+type RewoundError struct {
+	// Consumer names whose checkpoint it is; empty where that is not known.
+	Consumer string
+	// Checkpoint is what was compared.
+	Checkpoint Anchor
+	// Head is the log's last position.
+	Head int64
+	// Restored is the first restore that the checkpoint has not seen, where the
+	// log tells (see Epochs): the checkpoint is of a history that ends there.
+	// Its Name is empty where there is none: then it is another log, or one
+	// that was put back without Restore.
+	Restored Epoch
+	// Remedy says what to do. Empty: what helps any consumer.
+	Remedy string
+}
+
+func (e *RewoundError) Error() string {
+	who, remedy := "the checkpoint", e.Remedy
+	if e.Consumer != "" {
+		who = fmt.Sprintf("the checkpoint of %q", e.Consumer)
+	}
+	if remedy == "" {
+		remedy = "take the consumer's file from the same backup as the log, or build the consumer anew"
+	}
+	at := fmt.Sprintf("%v: %s is at position %d (epoch %s)", ErrRewound, who, e.Checkpoint.Position, e.Checkpoint.Epoch)
+	switch {
+	case e.Restored.Name != "":
+		return fmt.Sprintf("%s, but the log was restored after position %d (epoch %s began there) and ends at %d: nothing is applied; %s",
+			at, e.Restored.After, e.Restored.Name, e.Head, remedy)
+	case e.Checkpoint.Position > e.Head:
+		return fmt.Sprintf("%s, but the log ends at position %d: nothing is applied; %s", at, e.Head, remedy)
+	}
+	return fmt.Sprintf("%s, but the log has another event there: it is another log, or another history of it; nothing is applied; %s", at, remedy)
+}
+
+func (e *RewoundError) Unwrap() error { return ErrRewound }
 
 // DecodeError says which recorded event cannot be read.
 type DecodeError struct {

@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -48,8 +49,11 @@ type LogReader interface {
 	// Wait returns the head as soon as it is past after, or ctx's error. An
 	// append that was acknowledged has woken its waiters.
 	Wait(ctx context.Context, after int64) (int64, error)
-	// Anchor returns the place of a position on this log: 0 for the start. It
-	// returns ErrRewound for a position past the head.
+	// Anchor returns the place of a position on this log: the zero Anchor for
+	// 0, else its chain hash and the epoch in which it was written, which stay
+	// what they are however far the log grows and however often it is restored
+	// at or after that position. It returns ErrRewound for a position past the
+	// head. Page.Through is made by the same rule.
 	Anchor(ctx context.Context, position int64) (Anchor, error)
 }
 
@@ -124,7 +128,10 @@ type Page struct {
 // Anchor is a place on one particular log: what a checkpoint holds. The zero
 // value is the start of any log.
 type Anchor struct {
-	// Epoch names the log's lifetime; a restored log has another.
+	// Epoch names the lifetime of the log in which the event at Position was
+	// written: a restored log begins another one after what it was restored
+	// with. So an anchor from before that place stays an anchor of the restored
+	// log, and one from after it never is, however far either has grown.
 	Epoch string
 	// Position is the last position applied.
 	Position int64
@@ -133,20 +140,44 @@ type Anchor struct {
 	Hash [32]byte
 }
 
-// CheckAnchor returns ErrRewound, with an explanation, unless a lies on the log.
+// CheckAnchor returns ErrRewound, as a RewoundError, unless a lies on the log:
+// unless the log's own anchor of that position is equal to it.
 func CheckAnchor(ctx context.Context, log LogReader, a Anchor) error {
+	return CheckCheckpoint(ctx, log, a, "", "")
+}
+
+// CheckCheckpoint is CheckAnchor for the checkpoint of a consumer, whose name
+// and what to do about it the error says.
+func CheckCheckpoint(ctx context.Context, log LogReader, a Anchor, consumer, remedy string) error {
 	if a.Position == 0 {
 		return nil
 	}
 	now, err := log.Anchor(ctx, a.Position)
-	if err != nil {
+	if err == nil && now == a {
+		return nil
+	}
+	if err != nil && !errors.Is(err, ErrRewound) {
 		return fmt.Errorf("check anchor: %w", err)
 	}
-	if now != a {
-		return fmt.Errorf("%w: the checkpoint at position %d belongs to another history of the log (epoch %s, the log's is %s): rebuild the consumer or restore the matching log",
-			ErrRewound, a.Position, a.Epoch, now.Epoch)
+	rewound := &RewoundError{Consumer: consumer, Checkpoint: a, Remedy: remedy}
+	if rewound.Head, err = log.Head(ctx); err != nil {
+		return fmt.Errorf("check anchor: %w", err)
 	}
-	return nil
+	if l, ok := log.(Epochs); ok {
+		rewound.Restored = firstUnseen(l.Epochs(), a)
+	}
+	return rewound
+}
+
+// firstUnseen returns the restore that took the log away from where a is: the
+// one after the epoch of a, where a is past it.
+func firstUnseen(epochs []Epoch, a Anchor) Epoch {
+	for i := 1; i < len(epochs); i++ {
+		if e := epochs[i]; epochs[i-1].Name == a.Epoch && a.Position > e.After {
+			return e
+		}
+	}
+	return Epoch{}
 }
 
 // Expectation is what an append demands of a stream.

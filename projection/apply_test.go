@@ -52,7 +52,7 @@ func TestARewoundLogIsNoticed(t *testing.T) {
 	l.epoch = "restored"
 	_, err := Open(t.Context(), dir, l, ledger(1, nil), nil)
 	require.ErrorIs(t, err, eventstore.ErrRewound)
-	require.ErrorContains(t, err, "rebuild the consumer or restore the matching log")
+	require.ErrorContains(t, err, "remove the read model")
 	l.epoch = "tape"
 	l.events = l.events[:5]
 	_, err = Open(t.Context(), dir, l, ledger(1, nil), nil)

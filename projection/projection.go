@@ -69,6 +69,9 @@ type pinned struct {
 	err     error         // of closing
 }
 
+// rewoundRemedy is what to do about a read model that is past the log.
+const rewoundRemedy = "remove the read model (projection.Remove) and it is built anew from the log"
+
 var _ bus.Consumer = (*Projection)(nil)
 var _ bus.PageSizer = (*Projection)(nil)
 
@@ -123,7 +126,7 @@ func open(ctx context.Context, dir string, log eventstore.LogReader, def *Defini
 		return nil, err
 	}
 	for _, v := range []*view{p.live.view, p.target()} {
-		if err := eventstore.CheckAnchor(ctx, log, v.saved); err != nil {
+		if err := eventstore.CheckCheckpoint(ctx, log, v.saved, def.name, rewoundRemedy); err != nil {
 			return nil, fmt.Errorf("projection %s: %s: %w", def.name, v.id, err)
 		}
 	}

@@ -29,6 +29,9 @@ const FileName = "sagas.db"
 // applicationID marks sagas.db.
 const applicationID = 0x1ea70002
 
+// rewoundRemedy is what to do about sagas that are past the log.
+const rewoundRemedy = "take sagas.db from the same backup as the log: what the sagas did is nowhere else"
+
 //go:embed migration/*.sql
 var migrations embed.FS
 
@@ -246,7 +249,7 @@ func (e *Engine) register(ctx context.Context, defs []*Definition) error {
 	}
 	slices.SortFunc(e.bindings, func(a, b *binding) int { return strings.Compare(a.name, b.name) })
 	for _, b := range e.bindings {
-		if err := eventstore.CheckAnchor(ctx, e.log, b.at); err != nil {
+		if err := eventstore.CheckCheckpoint(ctx, e.log, b.at, b.name, rewoundRemedy); err != nil {
 			return fmt.Errorf("saga: %q: %w", b.name, err)
 		}
 		e.byID[b.id] = b

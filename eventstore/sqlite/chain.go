@@ -20,6 +20,7 @@ type chain struct {
 const (
 	eventForm = "leat/event/1\n"
 	batchForm = "leat/batch/1\n"
+	epochForm = "leat/epoch/1\n"
 )
 
 // event returns the hash of e on top of the hash of the event before it.
@@ -37,7 +38,7 @@ func (c *chain) event(previous [32]byte, e *eventstore.Recorded) [32]byte {
 	b = appendBytes(b, e.Meta)
 	b = appendBytes(b, e.Data)
 	c.buf = b
-	return sha256.Sum256(b)
+	return sum(b)
 }
 
 // batchRow is a row of the table of batches.
@@ -60,8 +61,10 @@ func (c *chain) batch(previous [32]byte, r batchRow) [32]byte {
 	b = appendNumber(b, r.last)
 	b = appendNumber(b, r.time)
 	c.buf = b
-	return sha256.Sum256(b)
+	return sum(b)
 }
+
+func sum(b []byte) [32]byte { return sha256.Sum256(b) }
 
 func appendNumber(b []byte, n int64) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(n))

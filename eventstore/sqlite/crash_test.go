@@ -150,8 +150,14 @@ func TestWhatWasAcknowledgedSurvivesBeingKilled(t *testing.T) {
 // playIOError makes the file system refuse to let the write-ahead log grow.
 func playIOError(dir string) error {
 	ctx := context.Background()
-	s, err := sqlite.Open(ctx, dir, &sqlite.Options{Logger: slog.New(slog.DiscardHandler)})
+	s, err := sqlite.Open(ctx, dir, nil)
+	if err == nil {
+		err = s.Close() // so that the write-ahead log is no longer than what is in it
+	}
 	if err != nil {
+		return err
+	}
+	if s, err = sqlite.Open(ctx, dir, &sqlite.Options{Logger: slog.New(slog.DiscardHandler)}); err != nil {
 		return err
 	}
 	if _, err := s.Append(ctx, write("ride-1", eventstore.Any(), event("asked", "x"))); err != nil {
@@ -310,17 +316,16 @@ func TestARemovedWriteAheadLogStopsWritesWithinACommit(t *testing.T) {
 
 func TestRelaxedDurabilityKeepsTheWitnessBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for d, want := range map[sqlite.Durability]bool{sqlite.Full: true, sqlite.Relaxed: false} {
+		for d, want := range map[sqlite.Durability]int64{sqlite.Full: 1, sqlite.Relaxed: 0} {
 			dir := t.TempDir()
 			s, err := sqlite.Open(t.Context(), dir, &sqlite.Options{Durability: d})
 			require.NoError(t, err)
 			appendTo(t, s, write("ride-1", eventstore.Any(), event("asked", "x")))
 			time.Sleep(time.Minute) // of the bubble
 			synctest.Wait()
-			_, err = os.Stat(filepath.Join(dir, "witness"))
-			require.Equal(t, want, err == nil, "what is not synced yet is not witnessed")
+			require.Equal(t, want, witnessed(t, dir), "what is not synced yet is not witnessed")
 			require.NoError(t, s.Close())
-			require.FileExists(t, filepath.Join(dir, "witness"))
+			require.Equal(t, int64(1), witnessed(t, dir))
 			s, err = sqlite.Open(t.Context(), dir, nil)
 			require.NoError(t, err)
 			require.Len(t, all(t, s), 1)

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -120,13 +121,15 @@ func TestALogBehindItsWitnessIsRefused(t *testing.T) {
 		"another history": func(t *testing.T, dir string) {
 			old, err := os.ReadFile(filepath.Join(dir, "log.db"))
 			require.NoError(t, err)
+			its, err := os.ReadFile(filepath.Join(dir, "witness"))
+			require.NoError(t, err)
 			s := open(t, dir, nil)
 			appendTo(t, s, write("ride-1", eventstore.Any(), event("asked", "x")))
 			require.NoError(t, s.Close())
 			witness, err := os.ReadFile(filepath.Join(dir, "witness"))
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "log.db"), old, 0o600))
-			require.NoError(t, os.Remove(filepath.Join(dir, "witness")))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "witness"), its, 0o600))
 			s = open(t, dir, nil)
 			for range 5 {
 				appendTo(t, s, write("ride-1", eventstore.Any(), event("asked", "y")))
@@ -155,6 +158,9 @@ func TestALogBehindItsWitnessIsRefused(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "witness"), data, 0o600))
 		},
+		"lost witness": func(t *testing.T, dir string) {
+			require.NoError(t, os.Remove(filepath.Join(dir, "witness")))
+		},
 		"torn witness": func(t *testing.T, dir string) {
 			require.NoError(t, os.Truncate(filepath.Join(dir, "witness"), 40))
 		},
@@ -179,6 +185,39 @@ func TestALogBehindItsWitnessIsRefused(t *testing.T) {
 			require.Equal(t, before["witness"], now["witness"])
 			require.Equal(t, before["log.db"], now["log.db"])
 		})
+	}
+}
+
+// witnessed returns the position that the witness remembers.
+func witnessed(t *testing.T, dir string) int64 {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "witness"))
+	require.NoError(t, err)
+	var w struct{ Position int64 }
+	require.NoError(t, json.Unmarshal(data, &w))
+	return w.Position
+}
+
+func TestTheWitnessIsThereBeforeTheFirstEvent(t *testing.T) {
+	for _, d := range []sqlite.Durability{sqlite.Full, sqlite.Relaxed} {
+		dir := t.TempDir()
+		s := open(t, dir, &sqlite.Options{Durability: d})
+		require.Zero(t, witnessed(t, dir))
+		require.NoError(t, s.Close())
+		require.NoError(t, os.Remove(filepath.Join(dir, "witness")))
+		s = open(t, dir, &sqlite.Options{Durability: d})
+		require.Zero(t, witnessed(t, dir), "an empty log without one is a new one")
+		appendTo(t, s, eventstore.Batch{ID: "a batch without events"})
+		require.NoError(t, s.Close())
+		require.NoError(t, os.Remove(filepath.Join(dir, "witness")))
+		_, err := sqlite.Open(t.Context(), dir, nil)
+		require.ErrorIs(t, err, eventstore.ErrCorrupt, "a batch ID is something")
+		require.ErrorContains(t, err, "Restore with AcceptLoss")
+		r, err := sqlite.OpenReadOnly(t.Context(), dir)
+		require.NoError(t, err)
+		report, err := r.Verify(t.Context())
+		require.NoError(t, errors.Join(err, r.Close()))
+		require.Len(t, report.Findings, 1)
 	}
 }
 

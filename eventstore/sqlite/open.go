@@ -9,12 +9,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/uuid"
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/internal/crash"
-	"github.com/leat-go/leat/internal/disk"
 	file "github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -184,59 +182,6 @@ func (s *Store) closeFiles() error {
 	return errors.Join(errs...)
 }
 
-const (
-	insertMeta = `
-		INSERT INTO meta (id, store_id, epoch, created_at)
-		SELECT 1, ?, ?, ?
-		WHERE NOT EXISTS (SELECT 1 FROM meta) AND NOT EXISTS (SELECT 1 FROM events)`
-	selectMeta = `
-		SELECT store_id, epoch
-		FROM meta
-		WHERE id = 1`
-)
-
-// identify gives a new log its names and reads them.
-func (s *Store) identify(ctx context.Context) error {
-	storeID, err := uuid.NewRandom()
-	if err != nil {
-		return fmt.Errorf("eventstore/sqlite: create: %w", err)
-	}
-	epoch, err := uuid.NewRandom()
-	if err != nil {
-		return fmt.Errorf("eventstore/sqlite: create: %w", err)
-	}
-	if found, err := s.loadIdentity(ctx); found || err != nil {
-		return err
-	}
-	err = s.db.Write(ctx, func(tx *file.Tx) error {
-		_, err := tx.Exec(insertMeta, storeID.String(), epoch.String(), s.options.Clock.Now().UnixNano())
-		return err
-	})
-	if err != nil {
-		return fileError(s.db.Path(), "create", err)
-	}
-	crash.At(crash.StoreIdentified)
-	found, err := s.loadIdentity(ctx)
-	if err == nil && !found {
-		err = errNameless(s.db.Path())
-	}
-	return errors.Join(err, disk.SyncPath(s.dir))
-}
-
-func (s *Store) loadIdentity(ctx context.Context) (found bool, err error) {
-	err = s.read(ctx, "open", func(c *sqlite3.SQLiteConn) error {
-		return query(c, selectMeta, 2, func(r *row) error {
-			s.id, s.epoch, found = r.text(0), r.text(1), true
-			return nil
-		})
-	})
-	return found, err
-}
-
-func errNameless(path string) error {
-	return &eventstore.CorruptError{Where: path, Reason: "it does not say which log it is: restore it from a backup"}
-}
-
 // warm opens all connections for reading, and they stay open. A connection
 // that was opened after another program removed the write-ahead log would not
 // see what is in it; these do.
@@ -282,6 +227,11 @@ func (s *Store) start(ctx context.Context) error {
 	crash.At(crash.StoreLoaded)
 	now := w.tip // a copy: the writer's own moves on
 	s.tip.Store(&now)
+	if s.witness.said == nil { // before anything is appended
+		if err := s.witness.write(); err != nil {
+			return fmt.Errorf("eventstore/sqlite: create %s: %w", s.dir, err)
+		}
+	}
 	s.witness.start()
 	go w.run()
 	return nil

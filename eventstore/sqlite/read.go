@@ -293,7 +293,7 @@ func (s *Store) anchor(c *sqlite3.SQLiteConn, position int64) (eventstore.Anchor
 	if position == 0 {
 		return eventstore.Anchor{}, nil // the start of any log
 	}
-	a := eventstore.Anchor{Epoch: s.epoch, Position: position}
+	a := eventstore.Anchor{Epoch: s.epochs.at(position), Position: position}
 	if t := s.tip.Load(); t != nil && t.position == position {
 		a.Hash = t.hash
 		return a, nil

@@ -20,6 +20,7 @@ import (
 var (
 	_ eventstore.Store     = (*Store)(nil)
 	_ eventstore.Snapshots = (*Store)(nil)
+	_ eventstore.Epochs    = (*Store)(nil)
 )
 
 // Store is an open store. It is safe for concurrent use.
@@ -37,7 +38,7 @@ type Store struct {
 	options Options
 	logger  *slog.Logger
 	id      string
-	epoch   string
+	epochs  epochs   // never changed once it is open
 	lock    *os.File // nil when read-only
 	writer  *writer  // nil when read-only
 	watch   *watcher // nil when not read-only
@@ -74,8 +75,9 @@ type tip struct {
 // Dir returns the store's directory, as an absolute path.
 func (s *Store) Dir() string { return s.dir }
 
-// Epoch names the log's lifetime.
-func (s *Store) Epoch() string { return s.epoch }
+// Epoch names the log's current epoch, in which what is appended now is
+// written. A restored log begins another.
+func (s *Store) Epoch() string { return s.epochs.last().name }
 
 // Err returns why writes have stopped, nil while they have not. Reads go on;
 // appends are refused with eventstore.ErrOutcomeUnknown until the store is

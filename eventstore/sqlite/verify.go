@@ -44,21 +44,34 @@ const verifyPage = 1000
 // what it finds is in the report.
 func (s *Store) Verify(ctx context.Context) (Report, error) {
 	v := &verification{store: s}
-	steps := []func(context.Context) error{v.ends, v.events, v.batches, v.relations, v.witness, v.integrity}
+	err := v.run(ctx, v.ends, v.events, v.batches, v.epochs, v.relations, v.witness, v.integrity)
+	return v.report, err
+}
+
+// verifyLog is Verify without what is not the log: snapshots and witness.
+func (s *Store) verifyLog(ctx context.Context) (Report, error) {
+	v := &verification{store: s}
+	err := v.run(ctx, v.ends, v.events, v.batches, v.epochs, v.relations, v.integrity)
+	return v.report, err
+}
+
+// run takes the steps until one has found enough. Without the first, which
+// looks up to where to verify, there are no others.
+func (v *verification) run(ctx context.Context, steps ...func(context.Context) error) error {
 	for i, step := range steps {
 		switch err := step(ctx); {
 		case err == nil:
 		case errors.Is(err, errEnough):
-			return v.report, nil
+			return nil
 		case errors.Is(err, eventstore.ErrCorrupt):
-			if v.found(s.db.Path(), "%v", err) != nil || i == 0 {
-				return v.report, nil
+			if v.found(v.store.path(logName), "%v", err) != nil || i == 0 {
+				return nil
 			}
 		default:
-			return v.report, err
+			return err
 		}
 	}
-	return v.report, nil
+	return nil
 }
 
 // errEnough ends a verification that has found more than anybody will read.
@@ -161,7 +174,9 @@ func (v *verification) events(ctx context.Context) error {
 			break
 		}
 	}
-	v.report.Head = eventstore.Anchor{Epoch: v.store.epoch, Position: last, Hash: previous}
+	if last > 0 {
+		v.report.Head = eventstore.Anchor{Epoch: v.store.epochs.at(last), Position: last, Hash: previous}
+	}
 	if v.theirs != nil && (last != v.theirs.position || previous != v.theirs.hash) {
 		return v.found(fmt.Sprintf("position %d", v.theirs.position), "the log does not end as its owner wrote it")
 	}
@@ -282,6 +297,17 @@ func (v *verification) relations(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// epochs checks that the log bears out where its epochs began.
+func (v *verification) epochs(ctx context.Context) error {
+	last := v.store.epochs.last()
+	if last.after > v.head || last.batch > v.batch {
+		if err := v.found(fmt.Sprintf("epoch %d", last.number), "it (%s) began after position %d and batch %d, but the log ends at %d and %d", last.name, last.after, last.batch, v.head, v.batch); err != nil {
+			return err
+		}
+	}
+	return v.store.checkEpochs(ctx, v.found)
 }
 
 // witness compares the log with the witness file.

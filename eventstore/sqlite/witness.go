@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -21,17 +22,19 @@ import (
 // which lost its end, for example by a damaged page of the write-ahead log, is
 // refused and not silently continued.
 //
-// It is written beside the appends, at most once in WitnessEvery and once at
-// the end, and not at all while nothing is appended. It must never be ahead of
-// what is on the disk; with relaxed durability it is therefore written at the
-// end only, after a checkpoint.
+// It is there from before the first append, so that a log without one has lost
+// it, unless it is empty. It is written beside the appends, at most once in
+// WitnessEvery and once at the end, and not at all while nothing is appended.
+// It must never be ahead of what is on the disk; with relaxed durability it is
+// therefore moved at the end only, after a checkpoint.
 type witness struct {
-	store   *Store
-	dirty   chan struct{} // holds one when the tip has moved
-	quit    chan struct{}
-	done    chan struct{}
-	written int64 // position and batch of the file; of the goroutine, then of close
-	batch   int64
+	store *Store
+	dirty chan struct{} // holds one when the tip has moved
+	quit  chan struct{}
+	done  chan struct{}
+	// said is what the file says, nil where there is none; of Open, then of the
+	// goroutine, then of close.
+	said *testimony
 }
 
 // testimony is what the file says.
@@ -57,28 +60,97 @@ func newWitness(s *Store) *witness {
 func (w *witness) path() string { return w.store.path(witnessName) }
 
 // compare returns ErrCorrupt where the log is not what the witness remembers.
-func (w *witness) compare(ctx context.Context) error {
-	data, err := readSmall(w.path(), witnessMost)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // a new store, or a restored one
-	}
-	if errors.Is(err, eventstore.ErrCorrupt) {
+// A log without a witness is a new one where it is empty, else it has lost it.
+func (w *witness) compare(ctx context.Context) (err error) {
+	if w.said, err = readTestimony(w.path()); err != nil {
 		return err
 	}
-	if err != nil {
-		return fmt.Errorf("eventstore/sqlite: witness: %w", err)
+	if w.said == nil {
+		empty, err := w.store.isEmpty(ctx)
+		if empty || err != nil {
+			return err
+		}
+		// Beside an owner it may have come about meanwhile, with the events.
+		if w.said, err = readTestimony(w.path()); err != nil {
+			return err
+		}
+		if w.said == nil {
+			return w.corrupt("it is missing, so that nobody knows whether the log is whole: have Verify look at a copy of the directory, and continue from that by Restore with AcceptLoss")
+		}
 	}
-	var t testimony
+	if err := w.said.belongsTo(w.store.id, w.store.Epoch()); err != nil {
+		return w.corrupt("%v: bring together what belongs together", err)
+	}
+	return w.store.compareTo(ctx, *w.said)
+}
+
+// readTestimony returns what the file says, nil where there is none, and
+// ErrCorrupt where it cannot be read.
+func readTestimony(path string) (*testimony, error) {
+	data, err := readSmall(path, witnessMost)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, nil
+	case errors.Is(err, eventstore.ErrCorrupt):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("eventstore/sqlite: witness: %w", err)
+	}
+	t, err := parseTestimony(data)
+	if err != nil {
+		return nil, &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("it cannot be read (%v): have Verify look at a copy of the directory, and continue from that by Restore with AcceptLoss", err)}
+	}
+	return &t, nil
+}
+
+// parseTestimony reads what a witness file holds: that and nothing else.
+func parseTestimony(data []byte) (t testimony, err error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&t); err != nil || t.Format != witnessFormat {
-		return w.corrupt("it cannot be read (%v): where the log is known to be good, as Verify of a copy tells, remove the witness", err)
+	if err := d.Decode(&t); err != nil {
+		return testimony{}, err
 	}
-	if t.Store != w.store.id || t.Epoch != w.store.epoch {
-		return w.corrupt("it belongs to another log (store %s, epoch %s; log.db is store %s, epoch %s): bring together what belongs together", t.Store, t.Epoch, w.store.id, w.store.epoch)
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return testimony{}, errors.New("something stands behind it")
 	}
-	w.written, w.batch = t.Position, t.Batch
-	return w.store.compareTo(ctx, t)
+	if t.Format != witnessFormat {
+		return testimony{}, fmt.Errorf("its format is %d, this program knows %d", t.Format, witnessFormat)
+	}
+	for _, end := range []struct {
+		what, hash string
+		number     int64
+	}{{"position", t.Hash, t.Position}, {"batch", t.BatchHash, t.Batch}} {
+		hash, err := hex.DecodeString(end.hash)
+		zero := [32]byte{}
+		if err != nil || len(hash) != len(zero) || end.number < 0 || (end.number == 0) != bytes.Equal(hash, zero[:]) {
+			return testimony{}, fmt.Errorf("%s %d does not go with the hash %q", end.what, end.number, end.hash)
+		}
+	}
+	return t, nil
+}
+
+// belongsTo returns an error unless it is of this store and epoch. The epoch
+// is the one that was current when it was written, not that of its position: a
+// log that does not know of a restore has been put back to before it.
+func (t testimony) belongsTo(store, epoch string) error {
+	if t.Store == store && t.Epoch == epoch {
+		return nil
+	}
+	return fmt.Errorf("it belongs to another log (store %s, epoch %s; log.db is store %s, epoch %s)", t.Store, t.Epoch, store, epoch)
+}
+
+const selectEmpty = `
+	SELECT NOT EXISTS (SELECT 1 FROM events) AND NOT EXISTS (SELECT 1 FROM batches)`
+
+// isEmpty tells whether the log holds no event and no batch ID.
+func (s *Store) isEmpty(ctx context.Context) (empty bool, err error) {
+	err = s.read(ctx, "look for events", func(c *sqlite3.SQLiteConn) error {
+		return query(c, selectEmpty, 1, func(r *row) error {
+			empty = r.int(0) == 1
+			return nil
+		})
+	})
+	return empty, err
 }
 
 func (w *witness) corrupt(format string, args ...any) error {
@@ -194,26 +266,39 @@ func (w *witness) close() error {
 	return w.write()
 }
 
+// testify returns what a witness of this end of the log says.
+func (s *Store) testify(t tip) testimony {
+	return testimony{
+		Format: witnessFormat, Store: s.id, Epoch: s.Epoch(),
+		Position: t.position, Hash: hex.EncodeToString(t.hash[:]), Batch: t.batch, BatchHash: hex.EncodeToString(t.batchHash[:]),
+	}
+}
+
 // write replaces the file, unless it says the same already.
 func (w *witness) write() error {
-	t := w.store.tip.Load()
-	if t.position == w.written && t.batch == w.batch {
+	t := w.store.testify(*w.store.tip.Load())
+	if w.said != nil && *w.said == t {
 		return nil
 	}
-	data, err := json.Marshal(testimony{
-		Format: witnessFormat, Store: w.store.id, Epoch: w.store.epoch,
-		Position: t.position, Hash: hex.EncodeToString(t.hash[:]), Batch: t.batch, BatchHash: hex.EncodeToString(t.batchHash[:]),
-	})
+	if err := t.keep(w.path()); err != nil {
+		return err
+	}
+	w.said = &t
+	return nil
+}
+
+// keep makes it the content of the file at path.
+func (t testimony) keep(path string) error {
+	data, err := json.Marshal(t)
 	if err != nil {
 		return fmt.Errorf("witness: %w", err)
 	}
-	err = disk.ReplaceIn(w.path(), append(data, '\n'), disk.Steps{
+	err = disk.ReplaceIn(path, append(data, '\n'), disk.Steps{
 		Written: func() error { crash.At(crash.WitnessWritten); return nil },
 		Renamed: func() error { crash.At(crash.WitnessRenamed); return nil },
 	})
 	if err != nil {
 		return fmt.Errorf("witness: %w", err)
 	}
-	w.written, w.batch = t.position, t.batch
 	return nil
 }

@@ -142,6 +142,28 @@ const (
 	ClockAdvanced Point = "clock-advanced"
 )
 
+// Backups and restores of a store.
+const (
+	// BackupBegun: the files beside the log are copied, the log is not.
+	BackupBegun Point = "backup-begun"
+	// BackupCopied: the log is copied, it has no witness.
+	BackupCopied Point = "backup-copied"
+	// BackupWritten: the backup is whole, and has no name.
+	BackupWritten Point = "backup-written"
+	// BackupNamed: it has its name, the directory above is not synced.
+	BackupNamed Point = "backup-named"
+	// RestoreCopied: the files of a backup are copied, nothing is verified.
+	RestoreCopied Point = "restore-copied"
+	// RestoreVerified: they are verified, no epoch has begun.
+	RestoreVerified Point = "restore-verified"
+	// RestoreBegun: an epoch has begun, the witness is of the one before.
+	RestoreBegun Point = "restore-begun"
+	// RestoreWritten: the store is whole, and has no name.
+	RestoreWritten Point = "restore-written"
+	// RestoreNamed: it has its name, the directory above is not synced.
+	RestoreNamed Point = "restore-named"
+)
+
 // Points are all places.
 func Points() []Point {
 	return []Point{
@@ -153,5 +175,7 @@ func Points() []Point {
 		SagaRejected, SagaRemoved, SagaClock, SagaDrained,
 		FunctionCalled, FunctionFailed, FunctionCounted, FunctionMoved, FunctionCommitted, LetterWritten, LetterWaits, LetterRetried, LetterSettled,
 		RelayPublished, ClockAdvanced,
+		BackupBegun, BackupCopied, BackupWritten, BackupNamed,
+		RestoreCopied, RestoreVerified, RestoreBegun, RestoreWritten, RestoreNamed,
 	}
 }

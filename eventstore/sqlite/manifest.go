@@ -1,0 +1,136 @@
+package sqlite
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/disk"
+)
+
+// companion is a database of a store's directory that is not the log's. The
+// log does not know what is in it; that it is there, and whether its tables are
+// those of this program, it must know, to copy it with the log and to trust a
+// copy.
+type companion struct {
+	name          string
+	applicationID int32
+	// schemas are the digests of its schema after 1, 2, 3 … migrations.
+	schemas []string
+}
+
+// companions are all that a store may have, in the order in which they are
+// copied. TestRestoreKnowsTheSchemaOfEveryFile of package serverless holds the
+// digests to the migrations.
+func companions() []companion {
+	return []companion{
+		{name: "consumers.db", applicationID: 0x1ea70003, schemas: []string{"e722c255dd05757b442d99d77178befbcb1e951c6ce082535e64715797253cbc"}},
+		{name: "sagas.db", applicationID: 0x1ea70002, schemas: []string{"01cd69cf6b9a7f4282a4f07d080cb9e5d208d0c7c8fb5b19b7fcda861f056b6e"}},
+	}
+}
+
+func companionNames() (names []string) {
+	for _, c := range companions() {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// manifestName is the file of a backup that says of what it consists.
+const manifestName = "manifest"
+
+const (
+	manifestFormat = 1
+	manifestMost   = 16 << 10 // bytes; it has about 600
+)
+
+// manifest is written last, so that a backup that has one is whole.
+type manifest struct {
+	Format   int    `json:"format"`
+	Store    string `json:"store"`
+	Epoch    string `json:"epoch"`
+	Position int64  `json:"position"`
+	Files    []part `json:"files"`
+}
+
+// part is a file of a backup.
+type part struct {
+	Name   string `json:"name"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+func (m manifest) keep(path string) error {
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return fmt.Errorf("manifest: %w", err)
+	}
+	if err := disk.Replace(path, append(data, '\n')); err != nil {
+		return fmt.Errorf("manifest: %w", err)
+	}
+	return nil
+}
+
+// readManifest returns the manifest at path, nil where there is none.
+func readManifest(path string) (*manifest, error) {
+	data, err := disk.ReadSmall(path, manifestMost)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if errors.Is(err, disk.ErrNotPlain) {
+		return nil, &eventstore.CorruptError{Where: path, Reason: err.Error()}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("eventstore/sqlite: manifest: %w", err)
+	}
+	var m manifest
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&m); err != nil || m.Format != manifestFormat {
+		return nil, &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("it cannot be read (%v)", err)}
+	}
+	return &m, nil
+}
+
+// differs says in what a directory with these files is not what the manifest
+// says; empty where it is.
+func (m manifest) differs(files []part) string {
+	for _, want := range m.Files {
+		i := slices.IndexFunc(files, func(f part) bool { return f.Name == want.Name })
+		switch {
+		case i < 0:
+			return fmt.Sprintf("%s is missing, which the manifest names", want.Name)
+		case files[i] != want:
+			return fmt.Sprintf("%s is not the file that was backed up (%d bytes, %d then, or other content)", want.Name, files[i].Bytes, want.Bytes)
+		}
+	}
+	for _, f := range files {
+		if !slices.ContainsFunc(m.Files, func(want part) bool { return f.Name == want.Name }) {
+			return fmt.Sprintf("%s is there, which the manifest does not name", f.Name)
+		}
+	}
+	return ""
+}
+
+// measure returns what a manifest says of the file at path, which nobody has
+// open.
+func measure(path, name string) (_ part, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return part{}, fmt.Errorf("eventstore/sqlite: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	if err != nil {
+		return part{}, fmt.Errorf("eventstore/sqlite: %w", err)
+	}
+	return part{Name: name, Bytes: n, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+}
