@@ -39,10 +39,11 @@ import (
 // that are open, which still see what was acknowledged where another program
 // has taken the files away.
 func (s *Store) Backup(ctx context.Context, dst string) (err error) {
-	if err := s.begin(); err != nil {
+	end, err := s.begin(ctx, "back up")
+	if err != nil {
 		return err
 	}
-	defer s.working.Done()
+	defer end()
 	fail := func(err error) error { return fmt.Errorf("eventstore/sqlite: back up %s: %w", s.dir, err) }
 	least, err := s.acknowledged()
 	if err != nil {
@@ -167,7 +168,7 @@ func attest(ctx context.Context, st *staging, options Options, least *testimony)
 
 // readEnd reads the end of the log from a store that has no writer.
 func (s *Store) readEnd(ctx context.Context) (tip, error) {
-	w := &writer{store: s, types: map[string]int64{}}
+	w := s.blankWriter()
 	err := s.read(ctx, "read its end", func(c *sqlite3.SQLiteConn) error { return w.load(c) })
 	return w.tip, err
 }

@@ -24,20 +24,21 @@ const (
 
 // Committed implements eventstore.Appender.
 func (s *Store) Committed(ctx context.Context, id string) (commit eventstore.Commit, found bool, err error) {
-	through := int64(math.MaxInt64)
-	if t := s.tip.Load(); t != nil {
-		through = t.batch
-	}
 	err = s.read(ctx, "look up a batch", func(c *sqlite3.SQLiteConn) (err error) {
+		// Inside, so that no Reopen comes between the tip, the file and Err.
+		through := int64(math.MaxInt64)
+		if t := s.tip.Load(); t != nil {
+			through = t.batch
+		}
 		commit, _, found, err = committed(c, id, through)
+		if cause := s.Err(); err == nil && cause != nil && !found {
+			// The commit that failed may still hold it.
+			err = &eventstore.OutcomeUnknownError{BatchID: id, Err: cause}
+		}
 		return err
 	})
 	if err != nil {
 		return eventstore.Commit{}, false, err
-	}
-	if cause := s.Err(); cause != nil && !found {
-		// The commit that failed may still hold it.
-		return eventstore.Commit{}, false, &eventstore.OutcomeUnknownError{BatchID: id, Err: cause}
 	}
 	return commit, found, nil
 }

@@ -35,16 +35,20 @@ func play(part, dir string) error {
 	switch part {
 	case "append":
 		return playAppend(dir)
-	case "second":
-		_, err := sqlite.Open(context.Background(), dir, nil)
-		if !errors.Is(err, eventstore.ErrInUse) {
-			return fmt.Errorf("the second owner got %w", err)
-		}
-		return nil
+	case "refused":
+		return playRefused(dir)
+	case "rival":
+		return playRival(dir)
 	case "io error":
-		return playIOError(dir)
+		return playIOError(dir, false)
+	case "io error that passes":
+		return playIOError(dir, true)
 	case "full disk":
 		return playFullDisk(dir)
+	case "visit":
+		return playVisit(dir)
+	case "hold":
+		return playHold(dir)
 	default:
 		return fmt.Errorf("no part %q", part)
 	}
@@ -56,15 +60,6 @@ func command(t *testing.T, part, dir string) *exec.Cmd {
 	cmd.Env = append(os.Environ(), partVariable+"="+part, dirVariable+"="+dir)
 	cmd.Stderr = os.Stderr
 	return cmd
-}
-
-func TestTheSecondProcessIsRefused(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, nil)
-	before := listing(t, dir)
-	require.NoError(t, command(t, "second", dir).Run())
-	require.Equal(t, before, listing(t, dir), "before anything is written")
-	appendTo(t, s, write("ride-1", eventstore.Any(), event("asked", "x")))
 }
 
 const crashAppenders = 8
@@ -147,8 +142,28 @@ func TestWhatWasAcknowledgedSurvivesBeingKilled(t *testing.T) {
 	}
 }
 
-// playIOError makes the file system refuse to let the write-ahead log grow.
-func playIOError(dir string) error {
+// tooBig is what a limited write-ahead log has no room for.
+func tooBig() eventstore.Batch {
+	return withID("lost", write("ride-2", eventstore.Any(), event("asked", strings.Repeat("y", 500_000))))
+}
+
+// limitFiles makes the file system refuse to let any file of the process grow
+// past so many bytes; a negative number takes the limit away.
+func limitFiles(bytes int64) error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = limit.Max
+	if bytes >= 0 {
+		limit.Cur = uint64(bytes)
+	}
+	return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit)
+}
+
+// playIOError makes the file system refuse to let the write-ahead log grow, and
+// has the store go on in place once it no longer does.
+func playIOError(dir string, reopen bool) error {
 	ctx := context.Background()
 	s, err := sqlite.Open(ctx, dir, nil)
 	if err == nil {
@@ -167,30 +182,23 @@ func playIOError(dir string) error {
 	if err != nil {
 		return err
 	}
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+	if err := limitFiles(info.Size() + 5000); err != nil { // one page, and a part of the next
 		return err
 	}
-	limit.Cur = uint64(info.Size()) + 5000 // one page, and a part of the next
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
-		return err
-	}
-	b := withID("lost", write("ride-2", eventstore.Any(), event("asked", "y")))
+	b := tooBig()
 	if _, err := s.Append(ctx, b); !errors.Is(err, eventstore.ErrOutcomeUnknown) {
 		return fmt.Errorf("the append got %w", err)
 	}
 	if s.Err() == nil {
 		return errors.New("writes go on")
 	}
-	limit.Cur = limit.Max
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
-		return err
-	}
-	if _, err := s.Append(ctx, b); !errors.Is(err, eventstore.ErrOutcomeUnknown) {
-		return fmt.Errorf("the append after it got %w", err)
-	}
-	if _, _, err := s.Committed(ctx, "lost"); !errors.Is(err, eventstore.ErrOutcomeUnknown) {
-		return fmt.Errorf("asking for it got %w", err)
+	if reopen {
+		if err := limitFiles(1000); err != nil { // nothing can be written at all
+			return err
+		}
+		if err := s.Reopen(ctx); err == nil || s.Err() == nil {
+			return errors.New("it was opened again with the cause still there")
+		}
 	}
 	if head, err := s.Head(ctx); err != nil || head != 1 {
 		return fmt.Errorf("head %d, %w", head, err)
@@ -199,6 +207,24 @@ func playIOError(dir string) error {
 	if err != nil || len(page.Events) != 1 {
 		return fmt.Errorf("reading got %d events, %w", len(page.Events), err)
 	}
+	if err := limitFiles(-1); err != nil {
+		return err
+	}
+	if _, err := s.Append(ctx, b); !errors.Is(err, eventstore.ErrOutcomeUnknown) {
+		return fmt.Errorf("the append after it got %w", err)
+	}
+	if _, _, err := s.Committed(ctx, "lost"); !errors.Is(err, eventstore.ErrOutcomeUnknown) {
+		return fmt.Errorf("asking for it got %w", err)
+	}
+	if !reopen {
+		return s.Close()
+	}
+	if err := s.Reopen(ctx); err != nil {
+		return err
+	}
+	if c, err := s.Append(ctx, b); err != nil || c.First != 2 {
+		return fmt.Errorf("after it was opened again: %+v, %w", c, err)
+	}
 	return s.Close()
 }
 
@@ -206,9 +232,18 @@ func TestAnIOErrorStopsWritesUntilReopened(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, command(t, "io error", dir).Run())
 	s := open(t, dir, nil)
-	c := appendTo(t, s, withID("lost", write("ride-2", eventstore.Any(), event("asked", "y"))))
+	c := appendTo(t, s, tooBig())
 	require.Equal(t, int64(2), c.First)
 	require.Len(t, all(t, s), 2, "once, whether or not it was stored before")
+	sound(t, s)
+}
+
+func TestAStoreGoesOnInPlaceAfterAnIOErrorHasPassed(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, command(t, "io error that passes", dir).Run())
+	s := open(t, dir, nil)
+	require.True(t, appendTo(t, s, tooBig()).Duplicate)
+	require.Len(t, all(t, s), 2)
 	sound(t, s)
 }
 

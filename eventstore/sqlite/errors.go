@@ -30,7 +30,7 @@ func fileError(path, doing string, err error) error {
 		return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("%s: %v", doing, err)}
 	case file.IsTooBig(err): // appends are bounded before
 		return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("%s: a row or value has more than %d bytes, which is not this program's: restore it from a backup", doing, file.MaxRow)}
-	case file.IsCorrupt(err):
+	case file.IsCorrupt(err), errors.As(err, new(*unexpectedError)):
 		return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("%s: %v: restore it from a backup", doing, err)}
 	default:
 		return fmt.Errorf("eventstore/sqlite: %s: %s: %w", path, doing, err)
@@ -40,7 +40,7 @@ func fileError(path, doing string, err error) error {
 // isPassing tells whether a transaction failed for a reason that may be gone
 // when the next is tried.
 func isPassing(err error) bool {
-	return file.IsFull(err) || file.IsBusy(err) || file.IsMemory(err)
+	return file.IsFull(err) || file.IsBusy(err) || file.IsMemory(err) || errors.Is(err, file.ErrWALFull)
 }
 
 // notStored translates the error of a transaction that was undone before its
@@ -49,6 +49,8 @@ func notStored(path string, err error) error {
 	switch {
 	case file.IsFull(err):
 		return fmt.Errorf("%w: nothing was stored in %s: free some space and append again: %w", ErrDiskFull, path, err)
+	case errors.Is(err, file.ErrWALFull):
+		return fmt.Errorf("%w: nothing was stored: %w", eventstore.ErrBusy, err)
 	case file.IsBusy(err):
 		return fmt.Errorf("%w: another program holds the write lock of %s, nothing was stored: %w", eventstore.ErrBusy, path, err)
 	default:

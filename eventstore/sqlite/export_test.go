@@ -54,3 +54,36 @@ func (s *Store) WriterPragma(name string) (value string, err error) {
 	})
 	return value, err
 }
+
+// Inject has fn called at the points of the writer's transactions: "write",
+// before each statement that stores something, "committed", and "closed",
+// while a Reopen has every connection closed. It executes SQL on the writer's
+// connection, not at "closed". Nothing is under way when Inject is called.
+func (s *Store) Inject(fn func(point string, exec func(text string) error) error) {
+	if fn == nil {
+		s.writer.inject = nil
+		return
+	}
+	s.writer.inject = func(point string, c *sqlite3.SQLiteConn) error {
+		return fn(point, func(text string) error {
+			_, err := c.Exec(text, nil)
+			return err
+		})
+	}
+}
+
+// Enter begins a call that uses the files and does nothing.
+func (s *Store) Enter(t interface{ Fatal(...any) }) (leave func()) {
+	leave, err := s.begin(context.Background(), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return leave
+}
+
+// Excluding tells whether a Reopen keeps others from the files.
+func (s *Store) Excluding() bool {
+	s.gate.mu.Lock()
+	defer s.gate.mu.Unlock()
+	return s.gate.over != nil
+}

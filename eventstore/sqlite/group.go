@@ -67,7 +67,7 @@ type group struct {
 }
 
 var (
-	errEndedEarly = errors.New("the transaction ended before its commit")
+	errEndedEarly = errors.New("the transaction ended before its commit: something ended it, or a statement was cancelled")
 	errStillOpen  = errors.New("a transaction could not be undone")
 )
 
@@ -80,7 +80,11 @@ func (g *group) run(c *sqlite3.SQLiteConn, requests []*request) (outcome, error)
 	}
 	crash.At(crash.LogBegun)
 	for _, r := range requests {
-		if err := g.apply(r); err != nil {
+		switch err := g.apply(r); {
+		case err == nil:
+		case errors.Is(err, errEndedEarly):
+			return unknown, err // who knows what ended it, and how
+		default:
 			return undone, errors.Join(err, g.undo())
 		}
 	}
@@ -88,8 +92,6 @@ func (g *group) run(c *sqlite3.SQLiteConn, requests []*request) (outcome, error)
 		return stored, g.undo()
 	}
 	if c.AutoCommit() {
-		// Something ended the transaction, and what came after it was
-		// committed statement by statement.
 		return unknown, errEndedEarly
 	}
 	crash.At(crash.LogBeforeCommit)
@@ -97,11 +99,31 @@ func (g *group) run(c *sqlite3.SQLiteConn, requests []*request) (outcome, error)
 		return unknown, errors.Join(err, g.undo())
 	}
 	crash.At(crash.LogAfterCommit)
-	if err := g.w.files.check(g.w.store.db.Path()); err != nil {
-		return unknown, err
+	if g.w.inject != nil {
+		if err := g.w.inject("committed", c); err != nil {
+			return unknown, err
+		}
+	}
+	if err := g.w.store.db.WAL().Committed(c); err != nil {
+		return unknown, g.w.store.translate("commit", err)
 	}
 	crash.At(crash.LogChecked)
 	return stored, nil
+}
+
+// exec runs a statement that writes, inside the transaction or not at all:
+// where something has ended that, each statement would commit by itself, and a
+// part of a batch be stored.
+func (g *group) exec(st *stmt, args ...driver.Value) error {
+	if g.w.inject != nil {
+		if err := g.w.inject("write", g.conn); err != nil {
+			return err
+		}
+	}
+	if g.conn.AutoCommit() {
+		return errEndedEarly
+	}
+	return st.exec(args...)
 }
 
 // undo ends the transaction unless SQLite has done so itself.
@@ -264,7 +286,7 @@ func (g *group) store(r *request, streams []streamState) error {
 		if s.id == 0 {
 			g.tip.streams++
 			s.id = g.tip.streams
-			if err := g.w.statements.insertStream.exec(s.id, w.Stream, eventstore.Category(w.Stream)); err != nil {
+			if err := g.exec(g.w.statements.insertStream, s.id, w.Stream, eventstore.Category(w.Stream)); err != nil {
 				return err
 			}
 		}
@@ -286,7 +308,7 @@ func (g *group) store(r *request, streams []streamState) error {
 	b := batchRow{number: g.tip.batch, id: r.batch.ID, content: r.content, first: r.commit.First, last: r.commit.Last, time: g.tip.time}
 	g.tip.batchHash = g.w.chain.batch(g.tip.batchHash, b)
 	crash.At(crash.LogHalfBatch)
-	return g.w.statements.insertBatch.exec(b.number, b.id, b.content[:], b.first, b.last, b.time, g.tip.batchHash[:])
+	return g.exec(g.w.statements.insertBatch, b.number, b.id, b.content[:], b.first, b.last, b.time, g.tip.batchHash[:])
 }
 
 var noData = []byte{}
@@ -317,7 +339,7 @@ func (g *group) insert(r *request, stream string, s streamState, e *eventstore.E
 	if data == nil {
 		data = noData
 	}
-	return g.w.statements.insertEvent.exec(recorded.Position, s.id, s.version, typeID, int64(recorded.SchemaVersion),
+	return g.exec(g.w.statements.insertEvent, recorded.Position, s.id, s.version, typeID, int64(recorded.SchemaVersion),
 		recorded.Time, batch, id[:], g.tip.hash[:], metadata, data)
 }
 
@@ -331,7 +353,7 @@ func (g *group) typeID(name string) (int64, error) {
 	}
 	g.tip.types++
 	g.types[name] = g.tip.types
-	return g.tip.types, g.w.statements.insertType.exec(g.tip.types, name)
+	return g.tip.types, g.exec(g.w.statements.insertType, g.tip.types, name)
 }
 
 // newID returns a UUIDv7 for an event recorded at this time: milliseconds,

@@ -82,35 +82,3 @@ func lockError(path string, err error) error {
 	}
 	return fmt.Errorf("eventstore/sqlite: lock %s: %w", path, err)
 }
-
-// identity tells two files of one name apart.
-type identity struct {
-	device, inode uint64
-}
-
-// identify returns the identity of the write-ahead log of the database at
-// path. It opens nothing: closing a descriptor would drop SQLite's locks.
-func identify(path string) (identity, error) {
-	var st syscall.Stat_t
-	if err := syscall.Stat(path+"-wal", &st); err != nil {
-		return identity{}, &os.PathError{Op: "stat", Path: path + "-wal", Err: err}
-	}
-	return identity{device: uint64(st.Dev), inode: st.Ino}, nil //nolint:unconvert // int32 on some systems
-}
-
-// check returns ErrCorrupt where the write-ahead log is no longer the file
-// that was opened: then commits go where nobody will find them.
-func (i identity) check(path string) error {
-	now, err := identify(path)
-	if err == nil && now == i {
-		return nil
-	}
-	reason := "it was replaced"
-	if err != nil {
-		reason = err.Error()
-	}
-	return &eventstore.CorruptError{
-		Where:  path + "-wal",
-		Reason: reason + ": another program removed the write-ahead log of an open store; take a Backup of this store before closing it, and continue from that",
-	}
-}

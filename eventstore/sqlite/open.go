@@ -154,10 +154,13 @@ func newStore(dir string, options Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("eventstore/sqlite: open %s: %w", dir, err)
 	}
-	return &Store{
+	s := &Store{
 		dir: abs, options: options, logger: options.Logger, closing: make(chan struct{}),
 		names: names{streams: newCache[int64, string](options.CachedStreams), types: map[int64]string{}},
-	}, nil
+	}
+	running := make(chan struct{})
+	s.stopped.Store(&running)
+	return s, nil
 }
 
 // warnOfMode tells of a directory that others may write to: they cannot read
@@ -198,10 +201,8 @@ func (s *Store) warm(ctx context.Context, readers int) (err error) {
 
 // start reads the end of the log and starts the writer.
 func (s *Store) start(ctx context.Context) error {
-	w := &writer{
-		store: s, queue: make(chan *request, s.options.Queue), done: make(chan struct{}),
-		streams: newCache[string, streamState](s.options.CachedStreams), types: map[string]int64{},
-	}
+	w := s.blankWriter()
+	w.queue, w.reopen, w.done = make(chan *request, s.options.Queue), make(chan *reopening), make(chan struct{})
 	conn, err := s.db.Writer().Conn(ctx)
 	if err != nil {
 		return fileError(s.db.Path(), "open", err)
@@ -217,9 +218,7 @@ func (s *Store) start(ctx context.Context) error {
 	if err != nil {
 		return s.readError(ctx, "open", err)
 	}
-	if w.files, err = identify(s.db.Path()); err != nil {
-		return fmt.Errorf("eventstore/sqlite: open: %w", err)
-	}
+	s.db.WAL().Readers = s.readers
 	s.witness = newWitness(s)
 	if err := s.witness.compare(ctx); err != nil {
 		return err
@@ -239,7 +238,7 @@ func (s *Store) start(ctx context.Context) error {
 
 const (
 	selectLastEvent = `
-		SELECT position, hash, recorded_at
+		SELECT position, hash, recorded_at, COALESCE(batch, 0)
 		FROM events
 		ORDER BY position DESC
 		LIMIT 1`
@@ -257,9 +256,9 @@ const (
 // load reads what the writer must know. It reads the ends of tables, not the
 // log: opening takes as long for a million events as for none.
 func (w *writer) load(c *sqlite3.SQLiteConn) error {
-	t := &w.tip
-	err := query(c, selectLastEvent, 3, func(r *row) error {
-		t.position, t.hash, t.time = r.int(0), r.hash(1), r.int(2)
+	t, part := &w.tip, int64(0)
+	err := query(c, selectLastEvent, 4, func(r *row) error {
+		t.position, t.hash, t.time, part = r.int(0), r.hash(1), r.int(2), r.int(3)
 		return nil
 	})
 	if err != nil {
@@ -282,6 +281,8 @@ func (w *writer) load(c *sqlite3.SQLiteConn) error {
 		return err
 	case position != t.position:
 		return &eventstore.CorruptError{Where: w.store.db.Path(), Reason: fmt.Sprintf("the log ends at position %d, but %d was given to an event: restore it from a backup", t.position, position)}
+	case part > t.batch:
+		return &eventstore.CorruptError{Where: w.store.db.Path(), Reason: fmt.Sprintf("position %d is of a batch that was not stored whole: restore it from a backup", t.position)}
 	case batch != t.batch:
 		return &eventstore.CorruptError{Where: w.store.db.Path(), Reason: fmt.Sprintf("the batches end at number %d, but %d was given to one: restore it from a backup", t.batch, batch)}
 	}

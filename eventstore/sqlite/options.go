@@ -36,6 +36,13 @@ const (
 	MaxSnapshot = 64 << 20
 	// MaxFindings is the number of findings after which Verify stops.
 	MaxFindings = 100
+	// LongWAL is the size of the write-ahead log, in bytes, after which Logger
+	// hears of it: something reads without an end.
+	LongWAL = file.LongWAL
+	// MaxWAL is the size of the write-ahead log, in bytes, after which appends
+	// are refused until it could be moved into log.db. It is some four times
+	// what a busy log writes while a Backup copies a gigabyte.
+	MaxWAL = file.MaxWAL
 	// WitnessEvery is the least time between two writes of the witness file.
 	WitnessEvery = time.Second
 )
@@ -75,6 +82,12 @@ type Options struct {
 	// Checkpoint is the number of pages in the write-ahead log after which
 	// they are moved into log.db. Defaults to 4000 (16 MiB).
 	Checkpoint int
+	// LongWAL and MaxWAL are the sizes of the write-ahead log, in bytes, after
+	// which Logger hears of it, and after which appends are refused with
+	// eventstore.ErrBusy until it could be moved into log.db, which an append
+	// tries. A read that does not end keeps it from that: a Backup, or another
+	// program's. One commit may pass the limit. Default to LongWAL and MaxWAL.
+	LongWAL, MaxWAL int64
 	// Logger hears of what no caller can be told: a witness that could not be
 	// written, a stop of all writes. Defaults to slog.Default().
 	Logger *slog.Logger
@@ -104,12 +117,24 @@ func (o *Options) withDefaults() (Options, error) {
 		{"GroupEvents", &r.GroupEvents, GroupEvents},
 		{"GroupBytes", &r.GroupBytes, GroupBytes},
 		{"CachedStreams", &r.CachedStreams, CachedStreams},
-		{"Checkpoint", &r.Checkpoint, 4000},
+		{"Checkpoint", &r.Checkpoint, file.Checkpoint},
 		{"Limits.Data", &r.Limits.Data, 0},
 		{"Limits.Metadata", &r.Limits.Metadata, 0},
 		{"Limits.Batch", &r.Limits.Batch, 0},
 		{"Limits.BatchBytes", &r.Limits.BatchBytes, 0},
 	} {
+		if *f.value == 0 {
+			*f.value = f.ordinary
+		}
+		if *f.value < 1 {
+			return r, &eventstore.InvalidError{Field: "option " + f.name, Value: fmt.Sprint(*f.value), Reason: "must be 1 or more, or 0 for the default"}
+		}
+	}
+	for _, f := range []struct {
+		name     string
+		value    *int64
+		ordinary int64
+	}{{"LongWAL", &r.LongWAL, LongWAL}, {"MaxWAL", &r.MaxWAL, MaxWAL}} {
 		if *f.value == 0 {
 			*f.value = f.ordinary
 		}
@@ -124,7 +149,10 @@ func (o *Options) withDefaults() (Options, error) {
 }
 
 func (o Options) file() file.Options {
-	f := file.Options{Durability: file.Full, Checkpoint: o.Checkpoint, Cache: WriterCache}
+	f := file.Options{
+		Durability: file.Full, Checkpoint: o.Checkpoint, Cache: WriterCache,
+		LongWAL: o.LongWAL, MaxWAL: o.MaxWAL, Logger: o.Logger,
+	}
 	if o.Durability == Relaxed {
 		f.Durability = file.Normal
 	}

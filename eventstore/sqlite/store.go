@@ -44,14 +44,17 @@ type Store struct {
 	watch   *watcher // nil when not read-only
 	witness *witness // nil when read-only
 
-	tip    atomic.Pointer[tip] // nil when read-only
-	failed atomic.Pointer[error]
-	names  names
+	tip     atomic.Pointer[tip]           // nil when read-only
+	failed  atomic.Pointer[error]         // why writes have stopped, nil while they have not
+	stopped atomic.Pointer[chan struct{}] // closed once they have
+	names   names
 
-	mu      sync.RWMutex // guards closed, and working.Add against Close
+	gate       gate  // of calls that use the files: db, and all that comes from it
+	unreadable error // why db is closed after a Reopen that failed; of the gate
+
+	mu      sync.RWMutex // guards closed, and the queue against Close
 	closed  bool
-	working sync.WaitGroup // of calls that use the files
-	closing chan struct{}  // closed by Close
+	closing chan struct{} // closed by Close
 	closeMe sync.Once
 	result  error // of Close
 
@@ -80,8 +83,7 @@ func (s *Store) Dir() string { return s.dir }
 func (s *Store) Epoch() string { return s.epochs.last().name }
 
 // Err returns why writes have stopped, nil while they have not. Reads go on;
-// appends are refused with eventstore.ErrOutcomeUnknown until the store is
-// closed and opened again.
+// appends are refused with eventstore.ErrOutcomeUnknown until Reopen succeeds.
 func (s *Store) Err() error {
 	if p := s.failed.Load(); p != nil {
 		return *p
@@ -92,6 +94,7 @@ func (s *Store) Err() error {
 func (s *Store) stop(cause error) {
 	if s.failed.CompareAndSwap(nil, &cause) {
 		s.logger.Error("writes to the store have stopped until it is opened again", "store", s.dir, "cause", cause)
+		close(*s.stopped.Load())
 	}
 }
 
@@ -112,7 +115,7 @@ func (s *Store) shut() error {
 		close(s.writer.queue)
 	}
 	s.mu.Unlock()
-	s.working.Wait()
+	s.gate.close()
 	var errs []error
 	if s.writer != nil {
 		<-s.writer.done
@@ -134,16 +137,25 @@ func (s *Store) shut() error {
 	return nil
 }
 
-// begin registers a call that uses the files; the caller ends it with
-// s.working.Done.
-func (s *Store) begin() error {
+// errClosed returns eventstore.ErrClosed where the store is closed.
+func (s *Store) errClosed() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed {
 		return eventstore.ErrClosed
 	}
-	s.working.Add(1)
 	return nil
+}
+
+// begin registers a call that uses the files, and waits for a Reopen that is
+// under way. The caller ends it, and begins no other meanwhile.
+func (s *Store) begin(ctx context.Context, doing string) (end func(), err error) {
+	end, err = s.gate.enter(ctx, doing)
+	if err == nil && s.unreadable != nil {
+		end()
+		return nil, fmt.Errorf("eventstore/sqlite: %s: %s: log.db is closed since it could not be opened again: %w", s.path(logName), doing, s.unreadable)
+	}
+	return end, err
 }
 
 // read runs fn on a connection for reading.
@@ -151,10 +163,11 @@ func (s *Store) read(ctx context.Context, doing string, fn func(*sqlite3.SQLiteC
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.begin(); err != nil {
+	end, err := s.begin(ctx, doing)
+	if err != nil {
 		return err
 	}
-	defer s.working.Done()
+	defer end()
 	conn, err := s.db.Reader().Conn(ctx)
 	if err != nil {
 		return s.readError(ctx, doing, err)
@@ -169,10 +182,10 @@ func (s *Store) readError(ctx context.Context, doing string, err error) error {
 		return nil
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return err
-	case errors.Is(err, eventstore.ErrCorrupt), errors.Is(err, eventstore.ErrRewound):
+	case errors.Is(err, eventstore.ErrCorrupt), errors.Is(err, eventstore.ErrRewound), errors.Is(err, eventstore.ErrOutcomeUnknown):
 		return err
 	default:
-		return fileError(s.db.Path(), doing, err)
+		return fileError(s.path(logName), doing, err)
 	}
 }
 

@@ -27,10 +27,14 @@ func (s *Store) Head(ctx context.Context) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if err := s.begin(); err != nil {
+	if t := s.tip.Load(); t != nil { // no file is used
+		return t.position, s.errClosed()
+	}
+	end, err := s.begin(ctx, "read the head")
+	if err != nil {
 		return 0, err
 	}
-	defer s.working.Done()
+	defer end()
 	return s.head(ctx)
 }
 

@@ -74,14 +74,17 @@ func newRequest(b eventstore.Batch) *request {
 // writer is the goroutine that commits. Everything in it but the queue belongs
 // to that goroutine.
 type writer struct {
-	store *Store
-	conn  *sql.Conn
-	queue chan *request
-	done  chan struct{} // closed when the goroutine has ended
-	carry *request      // taken from the queue, left for the next group
+	store  *Store
+	conn   *sql.Conn // nil after a Reopen that failed
+	queue  chan *request
+	reopen chan *reopening
+	done   chan struct{} // closed when the goroutine has ended
+	carry  *request      // taken from the queue, left for the next group
+
+	// inject is called by tests' hand at the points of a transaction.
+	inject func(point string, c *sqlite3.SQLiteConn) error
 
 	statements statements
-	files      identity
 	chain      chain
 	tip        tip
 	streams    *cache[string, streamState]
@@ -95,7 +98,16 @@ type streamState struct {
 
 // close lets go of the connection. The goroutine has ended, or never began.
 func (w *writer) close() error {
-	return errors.Join(w.statements.close(), w.conn.Close())
+	err := w.statements.close()
+	if w.conn != nil {
+		err = errors.Join(err, w.conn.Close())
+	}
+	return err
+}
+
+// blankWriter returns a writer that knows nothing yet.
+func (s *Store) blankWriter() *writer {
+	return &writer{store: s, streams: newCache[string, streamState](s.options.CachedStreams), types: map[string]int64{}}
 }
 
 // run commits groups until the queue is closed and empty.
@@ -105,10 +117,22 @@ func (w *writer) run() {
 		group, open := w.next()
 		if len(group) > 0 {
 			w.process(group)
+			w.tend()
 		}
 		if !open {
 			return
 		}
+	}
+}
+
+// tend keeps the write-ahead log short. What cannot be moved into log.db is
+// safe where it is, but a disk that refuses that is not to be trusted with more.
+func (w *writer) tend() {
+	if w.store.Err() != nil {
+		return
+	}
+	if err := raw(w.conn, w.store.db.WAL().Tend); err != nil && !isPassing(err) {
+		w.store.stop(w.store.translate("move the write-ahead log into it", err))
 	}
 }
 
@@ -118,9 +142,21 @@ func (w *writer) run() {
 func (w *writer) next() (group []*request, open bool) {
 	first := w.carry
 	w.carry = nil
-	if first == nil {
-		if first, open = <-w.queue; !open {
-			return nil, false
+	if first != nil && w.store.Err() != nil {
+		select { // however many come to be refused
+		case r := <-w.reopen:
+			w.serve(r)
+		default:
+		}
+	}
+	for first == nil {
+		select {
+		case first, open = <-w.queue:
+			if !open {
+				return nil, false
+			}
+		case r := <-w.reopen:
+			w.serve(r)
 		}
 	}
 	events, bytes := 0, 0
@@ -177,6 +213,9 @@ func (w *writer) attempt(requests []*request) (again []*request) {
 		w.refuse(requests, cause)
 		return nil
 	}
+	if err := raw(w.conn, w.store.db.WAL().Admit); err != nil {
+		return w.refuseAll(requests, err)
+	}
 	g, how, err := w.transact(requests, false)
 	if how == undone && file.IsConstraint(err) {
 		// An event id was used before: look at each before it is stored.
@@ -191,10 +230,15 @@ func (w *writer) attempt(requests []*request) (again []*request) {
 	case unknown:
 		return w.doubt(requests, err)
 	}
-	refusal := notStored(w.store.db.Path(), err)
+	return w.refuseAll(requests, err)
+}
+
+// refuseAll answers after a transaction that stored nothing.
+func (w *writer) refuseAll(requests []*request, err error) (again []*request) {
+	refusal := notStored(w.store.path(logName), err)
 	if !isPassing(err) {
 		if !errors.Is(refusal, eventstore.ErrCorrupt) {
-			refusal = fmt.Errorf("%w: close the store and open it again", refusal)
+			refusal = fmt.Errorf("%w: %s", refusal, openAgain)
 		}
 		w.store.stop(refusal)
 		w.refuse(requests, refusal)
@@ -203,19 +247,22 @@ func (w *writer) attempt(requests []*request) (again []*request) {
 	return settle(requests, func(*request) error { return refusal })
 }
 
+// openAgain says how a store that has stopped goes on.
+const openAgain = "call Reopen once the cause is gone, or close the store and open it again"
+
 // doubt answers after a COMMIT that failed.
 func (w *writer) doubt(requests []*request, err error) (again []*request) {
 	if file.IsFull(err) && w.unchanged() {
 		// SQLite undid it and left no commit mark behind: what it had written
 		// is overwritten by the next commit. It is still said to be unknown,
 		// since only the file system knows what it kept.
-		err = fmt.Errorf("%w during a commit to %s: free some space and append again: %w", ErrDiskFull, w.store.db.Path(), err)
+		err = fmt.Errorf("%w during a commit to %s: free some space and append again: %w", ErrDiskFull, w.store.path(logName), err)
 		return settle(requests, func(r *request) error {
 			return &eventstore.OutcomeUnknownError{BatchID: r.batch.ID, Err: err}
 		})
 	}
 	if !errors.Is(err, eventstore.ErrCorrupt) {
-		err = fmt.Errorf("commit to %s: %w: close the store, open it again, and repeat the append with its batch ID", w.store.db.Path(), err)
+		err = fmt.Errorf("commit to %s: %w: %s, and repeat the append with its batch ID", w.store.path(logName), err, openAgain)
 	}
 	w.store.stop(err)
 	w.refuse(requests, err)

@@ -23,7 +23,9 @@ const (
 	// MaxWAL is the size after which nothing is written any more.
 	MaxWAL = 4 << 30
 	// shortWait and longWait are how long a checkpoint waits for readers: in
-	// the ordinary case, and of a log past LongWAL.
+	// the ordinary case, and of a log past LongWAL. It waits for a hundredth of
+	// the time at most (see patience), so that a reader that stays costs the
+	// appends nothing.
 	shortWait = 10 * time.Millisecond
 	longWait  = 100 * time.Millisecond
 	// fullRetry is the least time between two attempts to empty a full one.
@@ -65,13 +67,15 @@ type WAL struct {
 	Readers func() string
 
 	files   identities
-	size    int64     // as last seen
-	next    int64     // the size after which a checkpoint is tried
-	emptied bool      // it was, and nothing was committed since
-	told    bool      // that it is long
-	tried   time.Time // the last attempt to empty a full one
-	failure error     // of the last checkpoint
-	lost    error     // a ReplacedError, once there is one
+	size    int64         // as last seen
+	next    int64         // the size after which a checkpoint is tried
+	emptied bool          // it was, and nothing was committed since
+	told    bool          // that it is long
+	tried   time.Time     // the last attempt to empty a full one
+	waited  time.Time     // until when it has waited for readers last
+	wait    time.Duration // how long
+	failure error         // of the last checkpoint
+	lost    error         // a ReplacedError, once there is one
 }
 
 // watchWAL begins to watch. All of the file's parts are there.
@@ -98,7 +102,7 @@ func (w *WAL) Admit(c *sqlite3.SQLiteConn) error {
 	}
 	if now := time.Now(); now.Sub(w.tried) >= fullRetry {
 		w.tried = now
-		if err := w.empty(c, longWait); err != nil && !IsBusy(err) && !IsFull(err) {
+		if err := w.empty(c); err != nil && !IsBusy(err) && !IsFull(err) {
 			return fmt.Errorf("sqlite: empty the write-ahead log of %s: %w", w.path, err)
 		}
 	}
@@ -160,18 +164,31 @@ func (w *WAL) Tend(c *sqlite3.SQLiteConn) error {
 		w.next = w.size + w.limit
 		return nil
 	}
-	wait := shortWait
-	if w.size > w.long {
-		wait = longWait
+	return w.empty(c)
+}
+
+// patience returns how long to wait for readers, if it comes to that.
+func (w *WAL) patience() time.Duration {
+	if time.Since(w.waited) < 100*w.wait {
+		return 0
 	}
-	return w.empty(c, wait)
+	if w.size > w.long {
+		return longWait
+	}
+	return shortWait
 }
 
 // empty moves the log into the file and has it begin anew.
-func (w *WAL) empty(c *sqlite3.SQLiteConn, wait time.Duration) error {
+func (w *WAL) empty(c *sqlite3.SQLiteConn) error {
 	r, err := checkpoint(c, "PASSIVE") // most of the work, without waiting
 	if err == nil {
-		r, err = w.restart(c, wait)
+		r, err = restart(c, 0)
+	}
+	if wait := w.patience(); err == nil && r.busy && wait > 0 {
+		began := time.Now()
+		r, err = restart(c, wait)
+		w.waited = time.Now()
+		w.wait = w.waited.Sub(began)
 	}
 	w.failure = err
 	if err == nil && !r.busy {
@@ -202,7 +219,7 @@ func (w *WAL) cause() string {
 
 // restart has a log that was moved begin anew, and moves the rest first. It
 // waits this long for readers.
-func (w *WAL) restart(c *sqlite3.SQLiteConn, wait time.Duration) (r checkpointed, err error) {
+func restart(c *sqlite3.SQLiteConn, wait time.Duration) (r checkpointed, err error) {
 	if err := setTimeout(c, wait); err != nil {
 		return r, err
 	}
