@@ -2,6 +2,7 @@ package projection
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,8 @@ func TestEventuous222_TheCheckpointWaitsForTheHandlers(t *testing.T) {
 		return nil
 	})
 	p := openTest(t, dir, l, d)
+	release := sync.OnceFunc(func() { close(out) })
+	t.Cleanup(release) // so that a test that fails can close the projection
 	done := make(chan error, 1)
 	go func() { done <- p.Apply(ctx, page(l, 0, 100)) }()
 	<-in
@@ -66,7 +69,7 @@ func TestEventuous222_TheCheckpointWaitsForTheHandlers(t *testing.T) {
 	require.Zero(t, position)
 	require.Zero(t, rows)
 	cancel() // the end, before the rest is handled
-	close(out)
+	release()
 	require.ErrorIs(t, <-done, context.Canceled)
 	require.NoError(t, p.Close())
 	p = openTest(t, dir, l, d)

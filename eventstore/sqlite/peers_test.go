@@ -76,6 +76,8 @@ func midway(t *testing.T, c *turnstile, s *sqlite.Store, batches ...eventstore.B
 		waiting = append(waiting, queue(context.Background(), s, b))
 	}
 	in, goOn := c.hold(len(batches))
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release) // so that a test that fails can close the store
 	close(open)
 	<-in
 	require.NoError(t, (<-first).err)
@@ -83,7 +85,7 @@ func midway(t *testing.T, c *turnstile, s *sqlite.Store, batches ...eventstore.B
 		require.Empty(t, w, "nobody is answered before the commit")
 	}
 	return func() (answers []answer) {
-		close(goOn)
+		release()
 		for _, w := range waiting {
 			answers = append(answers, <-w)
 		}
