@@ -38,11 +38,12 @@ func IsCorrupt(err error) bool {
 	return c == sqlite3.ErrCorrupt || c == sqlite3.ErrNotADB
 }
 
-// IsUnreadable tells whether SQLite can make nothing of the file, or of what it
-// is told to do with it: of a statement that fits the schema, that is the file.
+// IsUnreadable tells whether SQLite can make nothing of the file, which may end
+// within a page, or of what it is told to do with it: of a statement that fits
+// the schema, that is the file as well.
 func IsUnreadable(err error) bool {
-	c, _ := code(err)
-	return IsCorrupt(err) || c == sqlite3.ErrError || c == sqlite3.ErrFormat
+	c, extended := code(err)
+	return IsCorrupt(err) || c == sqlite3.ErrError || c == sqlite3.ErrFormat || extended == sqlite3.ErrIoErrShortRead
 }
 
 // IsIO tells whether the operating system refused a read, write or sync.

@@ -119,7 +119,7 @@ func inspect(ctx context.Context, path string, of Format, immutable bool, fn fun
 	switch {
 	case err == nil:
 		return problems, nil
-	case len(problems) > 0 && ctx.Err() == nil && !IsIO(err):
+	case len(problems) > 0 && ctx.Err() == nil && (!IsIO(err) || IsUnreadable(err)):
 		return append(problems, err.Error()), nil // of a row that is not what it should be
 	default:
 		return problem(problems, fmt.Errorf("sqlite: inspect %s: %w", path, err))
