@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -57,8 +58,9 @@ type pointerJSON struct {
 
 // files is the directory of the read models, seen by one of them.
 type files struct {
-	dir  string // .../views
-	name string
+	dir    string // .../views
+	name   string
+	logger *slog.Logger // of files that are written; nil: slog.Default()
 }
 
 func (f files) path(id fileID) string { return filepath.Join(f.dir, id.String()) }

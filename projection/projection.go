@@ -102,7 +102,7 @@ func open(ctx context.Context, dir string, log eventstore.LogReader, def *Defini
 	}
 	p := &Projection{
 		def: def, log: log, pageSize: opts.PageSize, logger: opts.Logger, step: step,
-		files: files{dir: filepath.Join(dir, viewsDir), name: def.name},
+		files: files{dir: filepath.Join(dir, viewsDir), name: def.name, logger: opts.Logger},
 		gate:  make(chan struct{}, 1),
 	}
 	if p.pageSize == 0 {

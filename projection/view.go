@@ -85,7 +85,7 @@ type attempt struct {
 // createView makes a new file: the framework's tables, then, in one
 // transaction, the user's and the row that says what the file is.
 func createView(ctx context.Context, f files, id fileID, def *Definition, purpose string) (_ *view, err error) {
-	db, err := sqlite.OpenFormat(ctx, f.path(id), format(), sqlite.Options{Durability: sqlite.Normal})
+	db, err := sqlite.OpenFormat(ctx, f.path(id), format(), sqlite.Options{Durability: sqlite.Normal, Logger: f.logger})
 	if err != nil {
 		return nil, fmt.Errorf("projection %s: %w", def.name, err)
 	}
@@ -153,7 +153,7 @@ func openView(ctx context.Context, f files, id fileID, def *Definition) (_ *view
 	if !exists(path) {
 		return nil, "", fmt.Errorf("%w: %s is missing: remove the read model %s to have it built anew", ErrDamaged, path, id.name)
 	}
-	db, err := sqlite.OpenFormat(ctx, path, format(), sqlite.Options{Durability: sqlite.Normal})
+	db, err := sqlite.OpenFormat(ctx, path, format(), sqlite.Options{Durability: sqlite.Normal, Logger: f.logger})
 	if err != nil {
 		return nil, "", fmt.Errorf("projection %s: %w", id.name, err)
 	}

@@ -38,7 +38,9 @@ func (e *Engine) Outbox() message.Subscriber { return subscriber{e.outbox} }
 // command is done. A bus.Rejection is given to the instance as an input. Any
 // other error has the command tried again after a growing wait in wall time,
 // until Options.CommandAttempts or CommandAge have the instance parked. An
-// error under a context that has ended is a shutdown and does not count.
+// error under a context that has ended is a shutdown and does not count, nor
+// does that of a store that takes no appends (eventstore.ErrOutcomeUnknown,
+// ErrBusy, ErrClosed).
 func (e *Engine) Dispatcher(dispatch func(context.Context, bus.Command) (eventstore.Commit, error)) message.NoPublishHandlerFunc {
 	return func(msg *message.Message) error {
 		d, _ := msg.Context().Value(deliveryKey{}).(*delivery)
@@ -83,7 +85,8 @@ func conclude(ctx context.Context, c *command, err error) *result {
 		r.outcome, r.code, r.reason = outcomeRejected, rejected.RejectionCode(), rejected.Error()
 	case ctx.Err() != nil:
 		r.outcome = outcomeStopped
-	case errors.Is(err, eventstore.ErrClosed):
+	case errors.Is(err, eventstore.ErrClosed), errors.Is(err, eventstore.ErrBusy), errors.Is(err, eventstore.ErrOutcomeUnknown):
+		// The store's fault: it takes nothing, or does not know what it took.
 		r.outcome, r.reason, r.until = outcomeStopped, err.Error(), time.Now().Add(closedPause).UnixNano()
 	default:
 		r.outcome, r.reason = outcomeFailed, err.Error()

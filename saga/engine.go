@@ -147,7 +147,7 @@ func Open(ctx context.Context, dir string, log eventstore.LogReader, clk clock.C
 	if err != nil {
 		return nil, fmt.Errorf("saga: %w", err)
 	}
-	db, err := sqlite.OpenFormat(ctx, filepath.Join(dir, FileName), sqlite.Format{ApplicationID: applicationID, Migrations: sub}, sqlite.Options{Durability: durability})
+	db, err := sqlite.OpenFormat(ctx, filepath.Join(dir, FileName), sqlite.Format{ApplicationID: applicationID, Migrations: sub}, sqlite.Options{Durability: durability, Logger: o.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("saga: %w", err)
 	}

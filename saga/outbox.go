@@ -24,7 +24,7 @@ const (
 	// resultDelay is how long, in wall time, they wait at most for another
 	// transaction to be recorded with.
 	resultDelay = 20 * time.Millisecond
-	// closedPause is the wait after the store was found closed.
+	// closedPause is the wait after the store was found to take no appends.
 	closedPause = time.Second
 )
 

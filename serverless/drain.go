@@ -43,7 +43,8 @@ var errBudget = errors.New("the budget is spent")
 // It returns nil when all is done; ErrMoreWork when the budget or ctx ended
 // it, or something backs off after a failure (in virtual time that is waited
 // for, in wall time, and holds the clock); ErrBlocked when a consumer is
-// blocked; any other error when it failed. See ExitCode. Killed or ended
+// blocked; ErrStopped when the store has stopped and could not be opened again
+// in the time there was; any other error when it failed. See ExitCode. Killed or ended
 // anywhere, it can be repeated. The host stays open; one Drain or Run at a
 // time.
 func (h *Host) Drain(ctx context.Context, b Budget) (_ Report, err error) {
@@ -64,13 +65,9 @@ func (h *Host) Drain(ctx context.Context, b Budget) (_ Report, err error) {
 	defer h.over(s)
 	start, err := h.store.Head(ctx)
 	if err == nil {
-		if h.virtual != nil {
-			err = s.drainVirtual(ctx, b.Until)
-		} else {
-			err = s.drainNow(ctx)
-		}
+		err = s.drain(ctx, b.Until)
 	}
-	if err != nil && ctx.Err() != nil && !errors.Is(err, ErrBlocked) {
+	if err != nil && ctx.Err() != nil && !errors.Is(err, ErrBlocked) && !errors.Is(err, ErrStopped) {
 		err = moreWork(ctx, err)
 	}
 	if ended := s.end(); ended != nil {
@@ -80,6 +77,25 @@ func (h *Host) Drain(ctx context.Context, b Budget) (_ Report, err error) {
 	head, headErr := h.store.Head(context.WithoutCancel(ctx))
 	report.Head, report.Appended = head, head-start
 	return report, errors.Join(err, headErr)
+}
+
+// drain drains, and again where the store had stopped meanwhile, once it goes
+// on.
+func (s *session) drain(ctx context.Context, until time.Time) (err error) {
+	for {
+		if s.host.virtual != nil {
+			err = s.drainVirtual(ctx, until)
+		} else {
+			err = s.drainNow(ctx)
+		}
+		again, stopped := s.host.keeper.excused(ctx, err, false)
+		if stopped != nil {
+			return stopped
+		}
+		if !again {
+			return err
+		}
+	}
 }
 
 // moreWork explains an error that came after the end of ctx.
@@ -114,6 +130,12 @@ func (s *session) drainNow(ctx context.Context) error {
 		held, err := s.settle(ctx)
 		if err != nil {
 			return err
+		}
+		if held.err != nil && s.host.keeper.lately() {
+			if err := sleepUntil(ctx, held.until); err != nil {
+				return err
+			}
+			continue
 		}
 		if held.err != nil {
 			return &MoreWorkError{Reason: fmt.Sprintf("something backs off, until %s", held.until.Format(time.RFC3339)), Err: held.err}

@@ -23,6 +23,9 @@ var (
 	// ErrBlocked: a Drain ended because a consumer is blocked, and its
 	// function or projection must be mended first. See BlockedError.
 	ErrBlocked = errors.New("serverless: blocked")
+	// ErrStopped: the store has stopped and could not be opened again. See
+	// StoppedError.
+	ErrStopped = errors.New("serverless: the store has stopped")
 	// ErrRunning: the host runs or drains already.
 	ErrRunning = errors.New("serverless: host is running already")
 	// ErrNotOpen: the host was not opened yet.

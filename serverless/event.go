@@ -210,6 +210,9 @@ func (p *partition) one(ctx context.Context, e eventstore.Recorded, through even
 	if ctx.Err() != nil {
 		return ctx.Err() // a shutdown, never a failure
 	}
+	if p.host.keeper.infrastructure(err) {
+		return err // not the function's
+	}
 	return p.fail(ctx, e, through, a, err)
 }
 

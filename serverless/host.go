@@ -87,6 +87,7 @@ type Host struct {
 	ledger *ledger
 	engine *saga.Engine // nil without sagas
 
+	keeper  *keeper // nil where the store cannot be opened again
 	figures figures
 	opening chan struct{} // held by the Open or Close at work
 	ending  chan struct{} // closed when the host begins to close
@@ -119,6 +120,7 @@ func New(store eventstore.Store, opts *Options) *Host {
 		h.logger = slog.Default()
 	}
 	h.virtual, _ = h.clock.(*clock.Virtual)
+	h.keeper = newKeeper(store, h.logger)
 	return h
 }
 
@@ -199,7 +201,7 @@ func (h *Host) openFiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if h.ledger, err = openLedger(ctx, h.dir); err != nil {
+	if h.ledger, err = openLedger(ctx, h.dir, h.logger); err != nil {
 		return err
 	}
 	for _, m := range h.models {

@@ -3,6 +3,7 @@ package serverless
 import (
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,7 +17,7 @@ import (
 
 func TestInspectConsumersTellsCheckpointsAndWhatIsWrong(t *testing.T) {
 	dir, ctx := t.TempDir(), t.Context()
-	l, err := openLedger(ctx, dir)
+	l, err := openLedger(ctx, dir, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	_, err = l.enroll(ctx, "mail", 2, anchor(10))
 	require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"strings"
 
@@ -31,12 +32,12 @@ type ledger struct {
 	db *sqlite.DB
 }
 
-func openLedger(ctx context.Context, dir string) (*ledger, error) {
+func openLedger(ctx context.Context, dir string, logger *slog.Logger) (*ledger, error) {
 	sub, err := fs.Sub(migrations, "migration")
 	if err != nil {
 		return nil, fmt.Errorf("serverless: %w", err)
 	}
-	db, err := sqlite.OpenFormat(ctx, filepath.Join(dir, ledgerFile), sqlite.Format{ApplicationID: ledgerID, Migrations: sub}, sqlite.Options{Durability: sqlite.Full})
+	db, err := sqlite.OpenFormat(ctx, filepath.Join(dir, ledgerFile), sqlite.Format{ApplicationID: ledgerID, Migrations: sub}, sqlite.Options{Durability: sqlite.Full, Logger: logger})
 	if err != nil {
 		return nil, fmt.Errorf("serverless: %w", err)
 	}

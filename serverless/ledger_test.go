@@ -2,6 +2,7 @@ package serverless
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,7 +14,7 @@ import (
 
 func newLedger(t *testing.T) *ledger {
 	t.Helper()
-	l, err := openLedger(t.Context(), t.TempDir())
+	l, err := openLedger(t.Context(), t.TempDir(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.close()) })
 	return l

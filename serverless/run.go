@@ -20,6 +20,7 @@ type session struct {
 	stopRouter context.CancelFunc
 	ended      chan struct{} // closed when the router has ended
 	err        error         // of the router; set before ended is closed
+	kept       chan struct{} // closed when the keeper of the store has ended
 	done       chan struct{} // closed when the session is over
 }
 
@@ -34,7 +35,7 @@ func (h *Host) begin(ctx context.Context) (*session, context.Context, error) {
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	s := &session{host: h, cancel: cancel, ended: make(chan struct{}), done: make(chan struct{})}
+	s := &session{host: h, cancel: cancel, ended: make(chan struct{}), kept: make(chan struct{}), done: make(chan struct{})}
 	if err := s.wire(); err != nil {
 		cancel(nil)
 		return nil, nil, fmt.Errorf("serverless: %w", err)
@@ -48,7 +49,23 @@ func (h *Host) begin(ctx context.Context) (*session, context.Context, error) {
 		h.over(s)
 		return nil, nil, err
 	}
+	go func() {
+		defer close(s.kept)
+		if h.keeper != nil {
+			h.keeper.run(ctx, s.hurry)
+		}
+	}()
 	return s, ctx, nil
+}
+
+// hurry has every consumer that backs off tried again at once: the store that
+// they failed on goes on.
+func (s *session) hurry() {
+	for _, st := range s.router.Status() {
+		if st.State == bus.StateBackingOff {
+			_ = s.router.Resume(st.Name) // it is in the router: it has just said so
+		}
+	}
 }
 
 // occupy makes the session the host's one.
@@ -132,6 +149,7 @@ func (s *session) end() error {
 	s.stopRouter()
 	<-s.ended
 	s.cancel(nil)
+	<-s.kept
 	return s.err
 }
 
@@ -191,7 +209,9 @@ func (s *session) steadied(ctx context.Context) error {
 //
 // Timers fire by the host's clock. Sources, if there are any, are asked for
 // inputs by the same clock. A function or projection that blocks stops alone,
-// and says so in Status and the log. A host with Options.Ordered cannot run:
+// and says so in Status and the log. So does a store that stops because its
+// disk fails: it is opened again as soon as that works (see
+// eventstore.Reopener), and everything goes on. A host with Options.Ordered cannot run:
 // its commands leave while a Drain settles.
 func (h *Host) Run(ctx context.Context) (err error) {
 	if h.opts.Ordered {
@@ -212,7 +232,7 @@ func (h *Host) Run(ctx context.Context) (err error) {
 		drivers = append(drivers, h.engine.RunTimers)
 	}
 	for _, src := range h.sources {
-		drivers = append(drivers, func(ctx context.Context) error { return h.follow(ctx, src) })
+		drivers = append(drivers, func(ctx context.Context) error { return h.keepFollowing(ctx, src) })
 	}
 	results := make(chan error, len(drivers))
 	for _, run := range drivers {

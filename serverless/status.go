@@ -43,6 +43,8 @@ type Status struct {
 	// Now is the time of the host's clock, Head the last position of the log.
 	Now  time.Time
 	Head int64
+	// Store says whether the store takes appends.
+	Store StoreStatus
 	// Consumers are in the order of registration: projections, functions, sagas.
 	Consumers []Consumer
 	// Sagas are the instances, the outbox and the timers; zero without sagas.
@@ -71,7 +73,7 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	defer leave()
-	st := Status{Now: h.clock.Now()}
+	st := Status{Now: h.clock.Now(), Store: h.keeper.now()}
 	if st.Head, err = h.store.Head(ctx); err != nil {
 		return Status{}, fmt.Errorf("serverless: status: %w", err)
 	}
@@ -168,6 +170,9 @@ func (h *Host) consumer(ctx context.Context, c bus.Consumer, running map[string]
 		return s, nil
 	}
 	page, err := h.store.ReadLog(ctx, s.Checkpoint, 1, eventstore.Filter{})
+	if err != nil && h.keeper.stopped() {
+		return s, nil // Status.Store says more than the age of an event
+	}
 	if err != nil {
 		return Consumer{}, fmt.Errorf("serverless: status of %s: %w", c.Name(), err)
 	}

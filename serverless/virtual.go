@@ -103,6 +103,11 @@ func (s *session) settlePatiently(ctx context.Context) error {
 		if err != nil || held.err == nil {
 			return err
 		}
+		if s.host.keeper.stopped() {
+			if err := s.host.keeper.await(ctx, false); err != nil {
+				return err
+			}
+		}
 		if err := sleepUntil(ctx, held.until); err != nil {
 			return &MoreWorkError{Reason: "something backs off, and there was no more time to wait for it", Err: held.err}
 		}
@@ -185,6 +190,16 @@ func withRelease(ctx context.Context, s *session) context.Context {
 func releaseOf(ctx context.Context) *session {
 	s, _ := ctx.Value(releaseKey{}).(*session)
 	return s
+}
+
+// keepFollowing follows a source, also after the store had stopped.
+func (h *Host) keepFollowing(ctx context.Context, src Source) error {
+	for {
+		err := h.follow(ctx, src)
+		if again, stopped := h.keeper.excused(ctx, err, true); !again || stopped != nil {
+			return err
+		}
+	}
 }
 
 // follow releases a source's inputs by a clock that moves by itself.
