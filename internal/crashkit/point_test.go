@@ -22,7 +22,7 @@ import (
 
 const (
 	// reachWithin is how long a life may take to come to its place.
-	reachWithin = 4 * time.Second
+	reachWithin = 2 * time.Second
 	// tries is how often a place is tried anew, on a new store, in one run.
 	tries = 3
 	// leastPoints and leastRuns are what the long form must reach.

@@ -43,8 +43,8 @@ func (c *check) files(ctx context.Context) error {
 			return err
 		}
 		for _, path := range paths {
-			if filepath.Base(path) == "log.db" {
-				continue // Verify has
+			if filepath.Base(path) == "log.db" || unmade(path) {
+				continue // Verify has; or it is nothing yet
 			}
 			err := c.each(ctx, path, `PRAGMA integrity_check`, func(rows *sql.Rows) error {
 				var line string
@@ -82,10 +82,21 @@ func (c *check) each(ctx context.Context, path, query string, fn func(*sql.Rows)
 	return rows.Err()
 }
 
+// unmade tells whether the file does not exist, or its creation was cut short
+// while SQLite had not given it its write-ahead log: whoever opens it to write
+// takes back what was begun.
+func unmade(path string) bool {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		return true
+	}
+	_, err := os.Lstat(path + "-journal")
+	return err == nil
+}
+
 // has tells whether the file has the table: a store that was killed while it
 // was created may not have it yet.
 func (c *check) has(ctx context.Context, path, table string) (there bool, err error) {
-	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+	if unmade(path) {
 		return false, nil
 	}
 	err = c.each(ctx, path, `SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = ?`, func(rows *sql.Rows) error {

@@ -149,7 +149,8 @@ type account struct {
 	refused     map[string]bool
 	armed       map[string]string // references of timers by name
 	compensates bool
-	operated    bool // an operator had a hand in it
+	operated    bool   // an operator had a hand in it
+	twice       string // an event that it was given more than once
 }
 
 // read folds the journal. Every effect of a step stands in it, in the order of
@@ -163,8 +164,14 @@ func (i *Instance) read() account {
 			a.refused[f] = true
 		}
 	}
+	given := map[string]bool{}
 	for _, e := range i.journal {
 		switch e.kind {
+		case "event":
+			if given[e.ref] {
+				a.twice = e.ref
+			}
+			given[e.ref] = true
 		case "admin":
 			a.operated = true
 			continue
@@ -225,6 +232,9 @@ func (c *check) instance(i *Instance, effects map[string]int) error {
 	a := i.read()
 	if a.operated {
 		return nil
+	}
+	if a.twice != "" {
+		return c.found("I6", "%s %q was given the event at position %s more than once", i.Saga, i.Key, a.twice)
 	}
 	if len(a.sent) != i.sequence {
 		return c.found("I6", "%s %q has sent %d commands, its journal has %d", i.Saga, i.Key, i.sequence, len(a.sent))
