@@ -272,7 +272,7 @@ func TestCommanded327_ACommitDuringCatchUpDoesNotJumpToTheEnd(t *testing.T) {
 // that had seen 5 never saw 4, which was committed later.
 // Here: publishers that commit side by side while a group follows.
 func TestWatermill311_PublishersSideBySideLoseNothing(t *testing.T) {
-	const publishers, each, together, subscribers = 12, 40, 5, 6
+	const publishers, each, together, subscribers = 12, 20, 5, 6
 	store := openSQLite(t)
 	pub, err := bus.NewPublisher(store, nil)
 	require.NoError(t, err)

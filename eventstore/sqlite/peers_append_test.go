@@ -52,23 +52,23 @@ func TestMurmur122_WhatIsReportedAsBusyIsNotStored(t *testing.T) {
 func TestMattn488_AReadThatIsCancelledHurtsNoOther(t *testing.T) {
 	s := open(t, t.TempDir(), nil)
 	for i := range 10 {
-		appendTo(t, s, write(fmt.Sprintf("ride-%d", i%3), eventstore.Any(), many(50)...))
+		appendTo(t, s, write(fmt.Sprintf("ride-%d", i%3), eventstore.Any(), many(20)...))
 	}
 	var readers sync.WaitGroup
 	for n := range 2 * file.Readers {
 		readers.Go(func() {
-			for i := range 150 {
+			for i := range 60 {
 				ctx, cancel := context.WithCancel(context.Background())
 				if n%2 == 0 {
 					go cancel() // at any moment
 				}
-				p, err := s.ReadLog(ctx, 0, 500, eventstore.Filter{})
-				if err == nil && len(p.Events) != 500 || err != nil && !errors.Is(err, context.Canceled) {
+				p, err := s.ReadLog(ctx, 0, 200, eventstore.Filter{})
+				if err == nil && len(p.Events) != 200 || err != nil && !errors.Is(err, context.Canceled) {
 					t.Errorf("reader %d, read %d: %d events, %v", n, i, len(p.Events), err)
 				}
 				cancel()
-				events, err := s.ReadStream(context.Background(), "ride-1", 1, 500)
-				if err != nil || len(events) != 150 {
+				events, err := s.ReadStream(context.Background(), "ride-1", 1, 200)
+				if err != nil || len(events) != 60 {
 					t.Errorf("reader %d, read %d: %d events, %v", n, i, len(events), err)
 				}
 			}
