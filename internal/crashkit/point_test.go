@@ -33,6 +33,7 @@ const (
 // there is, that comes there the first to tenth time.
 type road struct {
 	fresh bool // on a new store
+	used  bool // on one that had a life before
 	most  int  // the n-th time is drawn from 1 to this; 0 for 10
 	close bool // it is reached on the way out
 	drain bool // in virtual time
@@ -52,22 +53,35 @@ var roads = map[crash.Point]road{
 	crash.StoreDrained:    {close: true, most: 1},
 	crash.StoreWitnessed:  {close: true, most: 1},
 	crash.SagaDrained:     {close: true, most: 1},
-	crash.ViewLooked:      {most: 2},
+	crash.ViewLooked:      {used: true, most: 2},
 	crash.ViewMade:        {most: 3},
 	crash.ViewWentBack:    {back: true, most: 1},
 	crash.ViewRemoved:     {most: 4},
-	crash.SagaSwept:       {most: 3},
+	crash.SagaSwept:       {used: true, most: 2},
 	crash.LetterWaits:     {most: 2},
 	crash.LetterWritten:   {most: 3},
 	crash.LetterRetried:   {most: 3},
 	crash.LetterSettled:   {most: 3},
 	crash.ClockAdvanced:   {drain: true},
+	crash.BackupBegun:     {most: 3},
+	crash.BackupCopied:    {most: 3},
+	crash.BackupWritten:   {most: 3},
+	crash.BackupNamed:     {most: 3},
+	crash.RestoreCopied:   {most: 1},
+	crash.RestoreVerified: {most: 1},
+	crash.RestoreBegun:    {most: 1},
+	crash.RestoreWritten:  {most: 1},
+	crash.RestoreNamed:    {most: 1},
 }
 
-func (r road) death(random *rand.Rand, p crash.Point) death {
+// death draws the n-th time; of a further try it is the first.
+func (r road) death(random *rand.Rand, p crash.Point, try int) death {
 	most := r.most
 	if most == 0 {
 		most = 10
+	}
+	if try > 0 {
+		most = 1
 	}
 	d := death{point: fmt.Sprintf("%s:%d", p, 1+random.IntN(most)), after: reachWithin}
 	d.plan = bank.Plan{Version: 1 + random.IntN(bank.Versions), Drain: r.drain}
@@ -137,42 +151,49 @@ func killAt(t *testing.T, f *figures, hits *reached, r *rand.Rand, points []cras
 	defer leave()
 	for _, p := range points {
 		way := roads[p]
-		for range tries {
+		for try := 0; try < tries && !t.Failed(); try++ {
 			if s != nil && (way.fresh || way.back || s.life >= lives) {
 				leave()
-			}
-			if t.Failed() {
-				return
 			}
 			if s == nil {
 				s = newSubject(t, r, f)
 			}
-			if way.back {
-				s.goBack(t)
-			}
-			d := way.death(r, p)
+			s.prepare(t, way)
+			d := way.death(r, p, try)
 			if way.back {
 				d.plan.Version = 1
 			}
 			end := s.live(d)
-			hit := end.killed && end.early
 			if experiment.Long() || s.life%checkEvery == 0 {
 				s.check(false)
 			}
-			hits.mu.Lock()
-			if hit {
-				hits.at[p]++
-			} else {
-				hits.again++
-			}
-			hits.mu.Unlock()
-			if hit {
+			if hits.note(p, end.killed && end.early) {
 				break
 			}
-			if !way.fresh && !way.back {
-				leave()
-			}
 		}
+	}
+}
+
+// note notes whether the place was reached.
+func (h *reached) note(p crash.Point, hit bool) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if hit {
+		h.at[p]++
+	} else {
+		h.again++
+	}
+	return hit
+}
+
+// prepare gives the store the lives that lead to the place.
+func (s *subject) prepare(t *testing.T, way road) {
+	t.Helper()
+	if way.back {
+		s.goBack(t)
+	}
+	if way.used && s.life == 0 {
+		s.live(death{after: reachWithin, plan: bank.Plan{Version: 1, CloseAfter: 300 * time.Millisecond}})
 	}
 }
 

@@ -75,8 +75,7 @@ type subject struct {
 	history *invariant.History
 	life    int
 	figures *figures
-	failed  string          // what the program said should not have happened
-	backups map[string]bool // that are whole
+	failed  string // what the program said should not have happened
 }
 
 // newSubject returns a store that is not there yet: on the disk, where syncs
@@ -87,7 +86,7 @@ func newSubject(t testing.TB, r *rand.Rand, f *figures) *subject {
 	if r.IntN(2) == 0 {
 		root = experiment.Dir(t)
 	}
-	s := &subject{t: t, program: program(t), root: root, history: invariant.NewHistory(), figures: f, backups: map[string]bool{}}
+	s := &subject{t: t, program: program(t), root: root, history: invariant.NewHistory(), figures: f}
 	require.NoError(t, os.Mkdir(s.scratch(), 0o700))
 	return s
 }
@@ -192,8 +191,6 @@ func (s *subject) line(line string) {
 		s.history.Saw(position, rest)
 	case bank.SayEffect:
 		s.history.Effect(label, rest)
-	case bank.SayBackup:
-		s.backups[label] = true
 	case bank.SayOpened:
 		for a := range bank.Appenders { // from now on each may send its first
 			s.sent(bank.Label(s.life, a, 0))
@@ -259,26 +256,43 @@ func (s *subject) keep(r invariant.Report) {
 	s.t.Errorf("life %d: %v\nthe store is kept in %s (%v)", s.life, r.Err(), evidence, err)
 }
 
-// checkBackups opens every backup that is whole, and removes all.
+// checkBackups looks at every backup, and every store restored of one, and
+// removes all. Those that have their names are whole, whether or not the process
+// lived to say so.
 func (s *subject) checkBackups() {
 	s.t.Helper()
 	entries, err := os.ReadDir(s.scratch())
 	require.NoError(s.t, err)
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), bank.BackupPrefix) {
+		name := e.Name()
+		if !strings.HasPrefix(name, bank.BackupPrefix) {
 			continue
 		}
-		path := filepath.Join(s.scratch(), e.Name())
-		if s.backups[e.Name()] {
-			store, err := sqlite.Open(s.t.Context(), path, &sqlite.Options{Logger: quiet})
+		path := filepath.Join(s.scratch(), name)
+		switch {
+		case strings.HasSuffix(name, sqlite.UnfinishedSuffix):
+		case strings.HasSuffix(name, bank.RestoredSuffix):
+			s.sound(path)
+		default:
+			restored := filepath.Join(s.root, "restored")
+			_, err := sqlite.Restore(s.t.Context(), path, restored, nil)
 			require.NoError(s.t, err)
-			r, err := store.Verify(s.t.Context())
-			require.NoError(s.t, errors.Join(err, store.Close()))
-			require.Empty(s.t, r.Findings)
+			s.sound(restored)
+			require.NoError(s.t, os.RemoveAll(restored))
 		}
 		require.NoError(s.t, os.RemoveAll(path))
 	}
-	clear(s.backups)
+}
+
+// sound demands that the store in dir can be opened, and that nothing is found
+// in it.
+func (s *subject) sound(dir string) {
+	s.t.Helper()
+	store, err := sqlite.Open(s.t.Context(), dir, &sqlite.Options{Logger: quiet})
+	require.NoError(s.t, err)
+	r, err := store.Verify(s.t.Context())
+	require.NoError(s.t, errors.Join(err, store.Close()))
+	require.Empty(s.t, r.Findings)
 }
 
 // settle has everything come to its end, and checks that nothing is missing.

@@ -42,11 +42,13 @@ func PlanFromEnv() (p Plan, err error) {
 }
 
 // Relay names the relay, RelayFile the file in Scratch that holds its
-// checkpoint, BackupPrefix begins the names of backups there.
+// checkpoint, BackupPrefix begins the names of backups there, and RestoredSuffix
+// ends that of the store that was restored of one.
 const (
-	Relay        = "relay"
-	RelayFile    = "relay.json"
-	BackupPrefix = "backup-"
+	Relay          = "relay"
+	RelayFile      = "relay.json"
+	BackupPrefix   = "backup-"
+	RestoredSuffix = "-restored"
 )
 
 // RelayTypes are the types of the events that are relayed.
@@ -66,8 +68,6 @@ const (
 	SaySaw = "saw"
 	// SayEffect: function and event id, printed before the function returns.
 	SayEffect = "effect"
-	// SayBackup: the name of a backup that is whole.
-	SayBackup = "backup"
 	// SayClosed: everything is closed.
 	SayClosed = "closed"
 	// SayFailed: what should not have happened.

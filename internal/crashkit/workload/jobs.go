@@ -15,6 +15,7 @@ import (
 
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/eventstore/sqlite"
 	"github.com/leat-go/leat/internal/crashkit/bank"
 	"github.com/leat-go/leat/internal/disk"
 	"github.com/leat-go/leat/projection"
@@ -29,6 +30,7 @@ const (
 	letters      = 100 // looked at at once
 	drained      = 8   // batches of each kind before a drain
 	keptBackups  = 2
+	restoreEvery = 10 // of them one
 )
 
 // soon returns a wait of about d.
@@ -117,24 +119,44 @@ func (p *program) rebuild(ctx context.Context) error {
 	return nil
 }
 
-// backUp takes backups of the running store.
+// backUp takes backups of the running store, and restores some.
 func (p *program) backUp(ctx context.Context) error {
 	for n := 0; ; n++ {
 		pause(ctx, soon(backupEvery))
 		if ctx.Err() != nil {
 			return nil
 		}
-		name := func(n int) string { return fmt.Sprintf("%s%d-%d", bank.BackupPrefix, p.plan.Life, n) }
-		if err := p.store.Backup(ctx, filepath.Join(p.plan.Scratch, name(n))); err != nil {
+		path := func(n int) string {
+			return filepath.Join(p.plan.Scratch, fmt.Sprintf("%s%d-%d", bank.BackupPrefix, p.plan.Life, n))
+		}
+		if err := p.store.Backup(ctx, path(n)); err != nil {
 			return fmt.Errorf("backup: %w", err)
 		}
-		say(bank.SayBackup, name(n))
+		if n%restoreEvery == 0 {
+			restored := path(n) + bank.RestoredSuffix
+			if _, err := sqlite.Restore(ctx, path(n), restored, nil); err != nil {
+				return fmt.Errorf("restore: %w", err)
+			}
+			if err := discard(restored); err != nil {
+				return err
+			}
+		}
 		if n >= keptBackups {
-			if err := os.RemoveAll(filepath.Join(p.plan.Scratch, name(n-keptBackups))); err != nil {
+			if err := discard(path(n - keptBackups)); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// discard removes what a backup or restore made, which never has its name
+// while it is not whole.
+func discard(path string) error {
+	half := path + sqlite.UnfinishedSuffix
+	if err := os.Rename(path, half); err != nil {
+		return err
+	}
+	return os.RemoveAll(half)
 }
 
 // relay publishes to an outside that has what it was given on record.
