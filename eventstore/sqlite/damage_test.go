@@ -62,6 +62,8 @@ func TestVerifyFindsWhatWasChanged(t *testing.T) {
 		"batch deleted":   {[]string{`DELETE FROM batches WHERE number = 3`}, "batch 4"},
 		"batch forgotten": {[]string{`DELETE FROM batches WHERE number = 21`, `UPDATE sqlite_sequence SET seq = 20 WHERE name = 'batches'`}, "batch 21"},
 		"tail forgotten":  {[]string{`DELETE FROM events WHERE position > 57`, `UPDATE sqlite_sequence SET seq = 57 WHERE name = 'events'`}, "position 60"},
+		"category":        {[]string{`PRAGMA ignore_check_constraints = 1`, `UPDATE streams SET category = 'x' WHERE name = 'ride-1'`}, `stream "ride-1"`},
+		"long id":         {[]string{`PRAGMA ignore_check_constraints = 1`, `UPDATE events SET event_id = CAST(event_id || X'00' AS BLOB) WHERE position = 7`}, "position 7"},
 		"empty stream":    {[]string{`INSERT INTO streams VALUES (77, 'ghost-1', 'ghost')`}, `stream "ghost-1"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -249,4 +251,49 @@ func TestAFlippedByteIsFound(t *testing.T) {
 	r, err := open(t, dir, nil).Verify(t.Context())
 	require.NoError(t, err)
 	require.Len(t, r.Findings, 60, "one for each event, although all are changed")
+}
+
+func TestADamagedSnapshotIsNoneAndIsFound(t *testing.T) {
+	for name, statement := range map[string]string{
+		"state":    `UPDATE snapshots SET state = X'00'`,
+		"version":  `UPDATE snapshots SET version = 1000`,
+		"fold":     `UPDATE snapshots SET fold = 'other'`,
+		"stream":   `UPDATE snapshots SET stream = 'ride-2'`,
+		"checksum": `UPDATE snapshots SET checksum = zeroblob(32)`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			fill(t, dir)
+			good := eventstore.Snapshot{Stream: "ride-1", Fold: "fold", Version: 5, State: []byte("state")}
+			s := open(t, dir, nil)
+			require.NoError(t, s.SaveSnapshot(t.Context(), good))
+			got, found, err := s.LoadSnapshot(t.Context(), "ride-1", "fold")
+			require.NoError(t, err)
+			require.True(t, found)
+			require.Equal(t, good, got)
+			sound(t, s)
+			require.NoError(t, s.Close())
+			change(t, dir, statement)
+
+			s = open(t, dir, nil)
+			for _, stream := range []string{"ride-1", "ride-2"} {
+				for _, fold := range []string{"fold", "other"} {
+					_, found, err := s.LoadSnapshot(t.Context(), stream, fold)
+					require.NoError(t, err, "it is a convenience")
+					require.False(t, found)
+				}
+			}
+			r, err := s.Verify(t.Context())
+			require.NoError(t, err)
+			require.Len(t, r.Findings, 1)
+			require.Contains(t, r.Findings[0].String(), "it is not what was saved")
+			again := good
+			again.Version = 6
+			require.NoError(t, s.SaveSnapshot(t.Context(), again))
+			got, found, err = s.LoadSnapshot(t.Context(), "ride-1", "fold")
+			require.NoError(t, err)
+			require.True(t, found, "whatever version the damaged one claims")
+			require.Equal(t, again, got)
+		})
+	}
 }

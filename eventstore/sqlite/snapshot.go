@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 
 	"github.com/mattn/go-sqlite3"
@@ -11,14 +13,11 @@ import (
 )
 
 const (
-	upsertSnapshot = `
-		INSERT INTO snapshots (stream, fold, version, state)
-		VALUES (?, ?, ?, ?)
-		ON CONFLICT (stream, fold) DO UPDATE
-		SET version = excluded.version, state = excluded.state
-		WHERE excluded.version >= version`
+	replaceSnapshot = `
+		INSERT OR REPLACE INTO snapshots (stream, fold, version, state, checksum)
+		VALUES (?, ?, ?, ?, ?)`
 	selectSnapshot = `
-		SELECT version, state
+		SELECT stream, fold, version, state, checksum
 		FROM snapshots
 		WHERE stream = ? AND fold = ?`
 )
@@ -42,29 +41,39 @@ func (s *Store) SaveSnapshot(ctx context.Context, snapshot eventstore.Snapshot) 
 	return err
 }
 
+// saveSnapshot keeps the snapshot unless a sound one of a later version is
+// kept already.
 func (g *group) saveSnapshot(s *eventstore.Snapshot) error {
+	later := false
+	err := query(g.conn, selectSnapshot, 5, func(r *row) error {
+		kept, sound := readSnapshot(r)
+		later = sound && kept.Version > s.Version
+		return nil
+	}, s.Stream, s.Fold)
+	if err != nil || later {
+		return err
+	}
 	g.wrote = true
 	state := s.State
 	if state == nil {
 		state = noData
 	}
-	st, err := prepare(g.conn, upsertSnapshot)
+	st, err := prepare(g.conn, replaceSnapshot)
 	if err != nil {
 		return err
 	}
-	if err := st.exec(s.Stream, s.Fold, s.Version, state); err != nil {
-		return err
-	}
+	sum := g.w.chain.snapshot(s)
+	err = g.exec(st, s.Stream, s.Fold, s.Version, state, sum[:])
 	crash.At(crash.LogSnapshot)
-	return st.s.Close()
+	return errors.Join(err, st.s.Close()) // one left open would keep the connection from closing
 }
 
-// LoadSnapshot implements eventstore.Snapshots.
-func (s *Store) LoadSnapshot(ctx context.Context, stream, fold string) (eventstore.Snapshot, bool, error) {
-	snapshot, found := eventstore.Snapshot{Stream: stream, Fold: fold}, false
-	err := s.read(ctx, "load a snapshot", func(c *sqlite3.SQLiteConn) error {
-		return query(c, selectSnapshot, 2, func(r *row) error {
-			snapshot.Version, snapshot.State, found = r.int(0), r.blob(1), true
+// LoadSnapshot implements eventstore.Snapshots. A damaged snapshot is none:
+// the state is folded again.
+func (s *Store) LoadSnapshot(ctx context.Context, stream, fold string) (snapshot eventstore.Snapshot, found bool, err error) {
+	err = s.read(ctx, "load a snapshot", func(c *sqlite3.SQLiteConn) error {
+		return query(c, selectSnapshot, 5, func(r *row) error {
+			snapshot, found = readSnapshot(r)
 			return nil
 		}, stream, fold)
 	})
@@ -72,4 +81,28 @@ func (s *Store) LoadSnapshot(ctx context.Context, stream, fold string) (eventsto
 		return eventstore.Snapshot{}, false, err
 	}
 	return snapshot, true, nil
+}
+
+// readSnapshot returns the snapshot of a row, and whether it is what was saved.
+func readSnapshot(r *row) (s eventstore.Snapshot, sound bool) {
+	s = eventstore.Snapshot{Stream: r.text(0), Fold: r.text(1), Version: r.int(2), State: r.blob(3)}
+	sum := r.hash(4)
+	if r.err != nil {
+		r.err = nil
+		return s, false
+	}
+	return s, new(chain).snapshot(&s) == sum
+}
+
+const snapshotForm = "leat/snapshot/1\n"
+
+// snapshot returns the checksum of s.
+func (c *chain) snapshot(s *eventstore.Snapshot) [32]byte {
+	b := append(c.buf[:0], snapshotForm...)
+	b = appendString(b, s.Stream)
+	b = appendString(b, s.Fold)
+	b = appendNumber(b, s.Version)
+	b = appendBytes(b, s.State)
+	c.buf = b
+	return sha256.Sum256(b)
 }
