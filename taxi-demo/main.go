@@ -107,6 +107,7 @@ Exit: 0 ok, 1 error, 2 usage, 5 a check failed, 7 the store is in use,
 		runCommand(t, &store),
 		importCommand(t, &store),
 		checkCommand(t, &store),
+		verifyCommand(t, &store),
 		projectionsCommand(t, &store),
 		eventsCommand(t, &store),
 	)

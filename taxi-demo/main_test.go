@@ -21,6 +21,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"damaged":     damaged,
 			"exits":       exits,
 			"format":      setFormat,
 			"gzipped":     gzipped,

@@ -122,6 +122,21 @@ func setFormat(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(path, data, 0o600))
 }
 
+// damaged replaces bytes in a closed file by as many others: damaged FILE OLD NEW
+func damaged(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 || len(args[1]) != len(args[2]) {
+		ts.Fatalf("usage: damaged FILE OLD NEW, both of one length")
+	}
+	path := ts.MkAbs(args[0])
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	bad := bytes.ReplaceAll(data, []byte(args[1]), []byte(args[2]))
+	if bytes.Equal(data, bad) {
+		ts.Fatalf("%s holds no %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(path, bad, 0o600))
+}
+
 // gzipped compresses a file and keeps all but so many bytes of the result:
 // gzipped SOURCE TARGET MISSING
 func gzipped(ts *testscript.TestScript, neg bool, args []string) {

@@ -42,6 +42,7 @@ var may = map[string][]string{
 	"saga":                       {"eventstore", "clock", "bus", "internal/sqlite", "internal/crash", "internal/disk"},
 	"saga/sagatest":              {"eventstore", "eventstore/memory", "clock", "bus", "saga"},
 	"serverless":                 {"eventstore", "clock", "aggregate", "bus", "projection", "saga", "internal/sqlite", "internal/crash", "internal/disk"},
+	"verify":                     {"eventstore", "eventstore/sqlite", "bus", "projection", "saga", "serverless", "internal/sqlite"},
 }
 
 // only lists the packages that may import what stands before them.
