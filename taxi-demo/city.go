@@ -8,12 +8,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/leat-go/leat/clock"
 	"github.com/leat-go/leat/eventstore/sqlite"
+	"github.com/leat-go/leat/projection"
 	"github.com/leat-go/leat/serverless"
 	"github.com/leat-go/leat/taxi-demo/internal/chaos"
 	"github.com/leat-go/leat/taxi-demo/internal/city"
@@ -86,7 +89,8 @@ func runCommand(t terminal, store *string) *cobra.Command {
 }
 
 // removeStore removes a store of the demo, and nothing else: a directory that
-// holds none is refused, and files that are not the store's stay.
+// holds none is refused, files that are not the store's stay, and so does the
+// directory, which may be more than a directory.
 func removeStore(ctx context.Context, dir string) error {
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -100,19 +104,65 @@ func removeStore(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("--fresh: %w", err)
 	}
-	names := []string{"views", "witness", "lock", "receipts.txt"}
-	for _, db := range []string{"log.db", "sagas.db", "consumers.db"} {
-		names = append(names, db, db+"-wal", db+"-shm") // a killed demo leaves all three
+	release, err := sqlite.Hold(dir)
+	if err != nil {
+		return fmt.Errorf("--fresh: %w", err)
 	}
-	for _, name := range names {
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-			return fmt.Errorf("--fresh: %w", err)
+	if err := errors.Join(removeFiles(dir), release()); err != nil {
+		return fmt.Errorf("--fresh: %w", err)
+	}
+	return nil
+}
+
+// removeFiles removes what a store consists of, the lock, which is held, last.
+func removeFiles(dir string) error {
+	if err := removeViews(dir); err != nil {
+		return err
+	}
+	names := []string{"witness", "witness.tmp", "receipts.txt"}
+	for _, db := range []string{"log.db", "sagas.db", "consumers.db"} {
+		names = append(names, db, db+"-wal", db+"-shm", db+"-journal") // a killed demo leaves them
+	}
+	for _, name := range append(names, "lock") {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
 		}
 	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		return err // somebody else's files
+	return nil
+}
+
+// viewFile is what the name of a read model's file looks like.
+var viewFile = regexp.MustCompile(`^([a-z][a-z0-9_-]*)\.(?:live(?:\.tmp)?|v[0-9]+\.[0-9]+\.db(?:-wal|-shm|-journal)?)$`)
+
+// removeViews removes every read model, also of a program that had others.
+func removeViews(dir string) error {
+	views := filepath.Join(dir, "views")
+	info, err := os.Lstat(views)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err == nil && !info.IsDir():
+		return fmt.Errorf("%s is not a directory: it is not of this store", views)
+	case err != nil:
+		return err
 	}
-	return os.Remove(dir)
+	entries, err := os.ReadDir(views)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		m := viewFile.FindStringSubmatch(e.Name())
+		if m == nil {
+			continue // somebody else's
+		}
+		if err := projection.Remove(dir, m[1]); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(views); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
+		return err
+	}
+	return nil
 }
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -192,7 +242,7 @@ func (t terminal) banner(dir string, f cityFlags, resumed bool) {
 ├─ Store       %s   (%s)
 ├─ Look        go run ./taxi-demo events tail -f --store %s
 └─ Ctrl+C stops
-`, f.speed, f.seed, chaos, filepath.Clean(dir), kept, filepath.Clean(dir))
+`, f.speed, f.seed, chaos, cell(filepath.Clean(dir)), kept, cell(filepath.Clean(dir)))
 }
 
 // runOnce runs so many rides in virtual time, as fast as the machine can, and

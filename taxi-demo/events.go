@@ -193,14 +193,9 @@ func raw(data []byte) json.RawMessage {
 
 func printEvent(t terminal, r eventstore.Recorded, asJSON bool) error {
 	if asJSON {
-		line, err := json.Marshal(eventOf(r))
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(t.out, "%s\n", line)
-		return err
+		return t.jsonLine(eventOf(r))
 	}
 	_, err := fmt.Fprintf(t.out, "%8d  %s  %-28s %4d  %-20s %s\n", r.Position, r.RecordedAt().Format("01-02 15:04:05"),
-		printable(r.Stream), r.Version, printable(r.Type), printable(string(r.Data)))
+		cell(r.Stream), r.Version, cell(r.Type), cell(string(r.Data)))
 	return err
 }

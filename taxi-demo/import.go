@@ -125,7 +125,7 @@ func importFile(ctx context.Context, t terminal, dir string, info tlc.Info, dist
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
-	fmt.Fprintf(t.err, "import %s: %d rows\n", printable(info.Path), info.Rows)
+	fmt.Fprintf(t.err, "import %s: %d rows\n", cell(info.Path), info.Rows)
 	if err := a.drain(ctx, t, serverless.Budget{}, func() (int64, int64) { return im.Rows(), info.Rows }); err != nil {
 		return err
 	}

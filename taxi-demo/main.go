@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -55,7 +56,7 @@ func run(args []string, t terminal) int {
 	case code == exitInUse:
 		fmt.Fprintln(t.err, "taxi-demo: another process has the store in use: stop it, or look at the store with 'events' and 'projections status'")
 	case err != nil && code != exitInterrupted && !errors.Is(err, errCheckFailed):
-		fmt.Fprintf(t.err, "taxi-demo: %s\n", printable(err.Error()))
+		fmt.Fprintf(t.err, "taxi-demo: %s\n", strings.ReplaceAll(printable(err.Error()), "\n", "\n  ")) // no line of it looks like another's
 	}
 	if code == exitUsage {
 		fmt.Fprintln(t.err, "Run 'taxi-demo --help' for the commands and flags.")

@@ -27,6 +27,7 @@ func TestScripts(t *testing.T) {
 			"gzipped":     gzipped,
 			"interrupted": interrupted,
 			"killed":      killed,
+			"plant":       plant,
 			"same":        sameReport,
 			"waitfor":     waitFor,
 		},

@@ -213,7 +213,7 @@ func (a *app) rebuild(ctx context.Context, t terminal, names []string, asJSON bo
 		if !asJSON {
 			verdict := "identical"
 			if !l.Identical {
-				verdict = "DIFFERENT: " + printable(l.Difference)
+				verdict = "DIFFERENT: " + cell(l.Difference)
 			}
 			fmt.Fprintf(t.out, "%-12s %d events to position %d in %.2f s, %s\n", name, l.Events, l.Position, l.Seconds, verdict)
 		}

@@ -65,12 +65,12 @@ func (t terminal) show(r check.Report, asJSON bool) error {
 		if err := t.json(r); err != nil {
 			return err
 		}
-	} else if _, err := fmt.Fprint(t.out, table(r)); err != nil {
+	} else if _, err := fmt.Fprint(t.out, printable(table(r))); err != nil {
 		return err
 	}
 	if !r.OK {
 		for _, p := range r.Problems {
-			fmt.Fprintf(t.err, "check: %s\n", printable(p))
+			fmt.Fprintf(t.err, "check: %s\n", cell(p))
 		}
 		return errCheckFailed
 	}

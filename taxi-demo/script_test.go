@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"database/sql"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -168,4 +169,16 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s did not come about in %v", args[0], patience)
+}
+
+// plant puts a trigger into a database, as somebody would who wants it to run
+// inside of the program that opens it: plant FILE
+func plant(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: plant FILE")
+	}
+	db, err := sql.Open("sqlite3", ts.MkAbs(args[0]))
+	ts.Check(err)
+	_, err = db.Exec("CREATE TRIGGER planted AFTER INSERT ON outbox BEGIN DELETE FROM timer; END")
+	ts.Check(errors.Join(err, db.Close()))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -73,10 +76,48 @@ func (t terminal) clear() {
 
 // json writes one object to out.
 func (t terminal) json(v any) error {
-	enc := json.NewEncoder(t.out)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := t.out.Write(harmless(b.Bytes()))
+	return err
+}
+
+// jsonLine writes one object to out, on one line.
+func (t terminal) jsonLine(v any) error {
+	line, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = t.out.Write(append(harmless(line), '\n'))
+	return err
+}
+
+// harmless returns JSON that says the same and cannot drive the terminal: what
+// printable would escape stands in strings only, and is escaped as JSON does.
+func harmless(data []byte) []byte {
+	if !bytes.ContainsFunc(data, drives) {
+		return data
+	}
+	safe := make([]byte, 0, len(data)+64)
+	for len(data) > 0 {
+		r, size := utf8.DecodeRune(data)
+		switch {
+		case r >= 0x10000 && drives(r):
+			high, low := utf16.EncodeRune(r)
+			safe = fmt.Appendf(safe, "\\u%04x\\u%04x", high, low)
+		case drives(r):
+			safe = fmt.Appendf(safe, "\\u%04x", r) // the replacement character for what is no UTF-8
+		default:
+			safe = append(safe, data[:size]...)
+		}
+		data = data[size:]
+	}
+	return safe
 }
 
 // bar draws how much of a whole is done.
@@ -89,24 +130,44 @@ func bar(done, total int64) string {
 	return strings.Repeat("█", full) + strings.Repeat("░", width-full)
 }
 
-// printable returns s with control characters escaped, so that data cannot
-// drive the terminal.
+// printable returns s with everything escaped that could drive the terminal or
+// make text look like other text: control characters but line breaks and tabs,
+// characters without a shape, such as those that turn the direction of writing,
+// and bytes that are no UTF-8.
 func printable(s string) string {
-	if !strings.ContainsFunc(s, isControl) {
+	if !strings.ContainsFunc(s, drives) {
 		return s
 	}
 	var b strings.Builder
-	for _, r := range s {
-		if isControl(r) {
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, "\\x%02x", s[0])
+		case r > 0xff && drives(r):
+			fmt.Fprintf(&b, "\\u%04x", r)
+		case drives(r):
 			fmt.Fprintf(&b, "\\x%02x", r)
-			continue
+		default:
+			b.WriteString(s[:size])
 		}
-		b.WriteRune(r)
+		s = s[size:]
 	}
 	return b.String()
 }
 
-func isControl(r rune) bool { return r != '\n' && r != '\t' && unicode.IsControl(r) }
+// cell is printable for what must stay inside of its line.
+func cell(s string) string {
+	return lineBreaks.Replace(printable(s))
+}
+
+var lineBreaks = strings.NewReplacer("\n", `\n`, "\t", `\t`)
+
+// drives tells whether a character is one that printable escapes. What is no
+// UTF-8 is read as the replacement character.
+func drives(r rune) bool {
+	return r != '\n' && r != '\t' && (r == utf8.RuneError || unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp))
+}
 
 // dollars writes cents as dollars.
 func dollars(cents int64) string {

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/taxi-demo/internal/chaos"
@@ -33,13 +35,22 @@ func (m Mail) Send(_ context.Context, e eventstore.Of[ride.Settled]) (err error)
 	if slices.Contains(m.Chaos.Plan(p.RideID, true), chaos.Poison) {
 		return fmt.Errorf("ride %s: %w", p.RideID, ErrPoisoned)
 	}
-	f, err := os.OpenFile(m.Path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	// Neither through a link nor into a pipe that nobody reads.
+	f, err := os.OpenFile(m.Path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return fmt.Errorf("receipts: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	_, err = fmt.Fprintf(f, "%s to %s: ride %s, total $%d.%02d\n", e.ID, p.RiderID, p.RideID, p.Split.Total()/100, p.Split.Total()%100)
+	_, err = fmt.Fprintf(f, "%s to %s: ride %s, total $%d.%02d\n", e.ID, oneWord(p.RiderID), oneWord(p.RideID), p.Split.Total()/100, p.Split.Total()%100)
 	return err
+}
+
+// oneWord quotes an id that could be taken for more than one.
+func oneWord(id string) string {
+	if quoted := strconv.Quote(id); quoted != `"`+id+`"` || strings.ContainsRune(id, ' ') {
+		return quoted
+	}
+	return id
 }
 
 // Injected tells whether the text of a failure is chaos's.

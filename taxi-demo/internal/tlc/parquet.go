@@ -41,6 +41,12 @@ func newParquet(src *source) (r *parquetReader, err error) {
 	if string(tail[:]) != "PAR1" && string(tail[:]) != "PARE" {
 		return nil, src.fail(ErrTruncated, 0, "the Parquet file ends too early, its footer is missing", adviceDownload, nil)
 	}
+	if string(tail[:]) == "PARE" {
+		return nil, src.fail(ErrNotTripRecords, 0, "the Parquet file is encrypted", adviceSource, nil)
+	}
+	if err := checkFooter(src.file, src.size); err != nil {
+		return nil, src.fail(ErrDamaged, 0, "the Parquet file cannot be opened", adviceDownload, err)
+	}
 	f, err := parquet.OpenFile(src.file, src.size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(64<<10))
 	if err != nil {
 		return nil, src.fail(ErrDamaged, 0, "the Parquet file cannot be opened", adviceDownload, err)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"syscall"
 )
 
 // Format is the container of a trip record file.
@@ -23,6 +24,27 @@ const (
 // bufferSize bounds a line of text as well as what is read at once.
 const bufferSize = 256 << 10
 
+// maxUnzipped bounds the text of a gzip file, in bytes: a month has 3 GB at most.
+const maxUnzipped = 16 << 30
+
+// errUnzipped: there is more than maxUnzipped.
+var errUnzipped = errors.New("the gzip file holds more than 16 GiB")
+
+// bounded reads so many bytes and no more.
+type bounded struct {
+	from io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errUnzipped
+	}
+	n, err := b.from.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
+
 // source is an open file whose format is known.
 type source struct {
 	path   string
@@ -35,7 +57,7 @@ type source struct {
 // openSource opens a file and tells its format. With tee, every byte that is
 // read of a CSV file is written to it as well, before decompression.
 func openSource(path string, tee io.Writer) (_ *source, err error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe is not waited for
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +73,9 @@ func openSource(path string, tee io.Writer) (_ *source, err error) {
 	}
 	if stat.IsDir() {
 		return nil, s.fail(ErrNotTripRecords, 0, "it is a directory", "name the files in it", nil)
+	}
+	if !stat.Mode().IsRegular() {
+		return nil, s.fail(ErrNotTripRecords, 0, "it is a pipe or a device", "save it to a file, which is read more than once", nil)
 	}
 	s.size = stat.Size()
 
@@ -74,7 +99,7 @@ func openSource(path string, tee io.Writer) (_ *source, err error) {
 		if err != nil {
 			return nil, s.broken(0, err)
 		}
-		s.text = bufio.NewReaderSize(unzipped, bufferSize)
+		s.text = bufio.NewReaderSize(&bounded{from: unzipped, left: maxUnzipped}, bufferSize)
 		if head, err = peek(s.text); err != nil {
 			return nil, s.broken(0, err)
 		}
@@ -133,6 +158,8 @@ func (s *source) fail(kind error, line int64, problem, advice string, cause erro
 func (s *source) broken(line int64, err error) error {
 	var corrupt flate.CorruptInputError
 	switch {
+	case errors.Is(err, errUnzipped):
+		return s.fail(ErrNotTripRecords, line, err.Error(), adviceSource, nil)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return s.fail(ErrTruncated, line, "the gzip file ends too early", adviceDownload, nil)
 	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.As(err, &corrupt):
