@@ -107,7 +107,7 @@ const (
 // name. Leat keeps write-ahead logs, and has a rollback journal only until the
 // first page of a file is written.
 func checkJournal(path string, size int64) error {
-	refuse := &SchemaError{Path: path, Object: fmt.Sprintf("rollback journal %q", filepath.Base(path)+"-journal"), Problem: "is another program's, which wrote to the file"}
+	refuse := &SchemaError{Path: path, Object: fmt.Sprintf("rollback journal %q", filepath.Base(path)+"-journal"), Problem: "is another program's, which wrote to the file", Remedy: remedy(false)}
 	data, err := disk.ReadSmall(path+"-journal", 2*maxPageSize)
 	switch {
 	case errors.Is(err, os.ErrNotExist):

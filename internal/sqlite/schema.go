@@ -27,10 +27,12 @@ type SchemaError struct {
 	Object string
 	// Problem says what is wrong with it.
 	Problem string
+	// Remedy says what to do about it.
+	Remedy string
 }
 
 func (e *SchemaError) Error() string {
-	return fmt.Sprintf("%v: %s: %s %s: restore the file from a backup", ErrSchema, e.Path, e.Object, e.Problem)
+	return fmt.Sprintf("%v: %s: %s %s: %s", ErrSchema, e.Path, e.Object, e.Problem, e.Remedy)
 }
 
 func (e *SchemaError) Unwrap() error { return ErrSchema }
@@ -83,7 +85,7 @@ func (db *DB) compareSchema(ctx context.Context, scripts []string, version int, 
 		tables[strings.ToLower(o.table)] = true
 	}
 	refuse := func(o object, problem string) error {
-		return &SchemaError{Path: db.path, Object: o.String(), Problem: problem}
+		return &SchemaError{Path: db.path, Object: o.String(), Problem: problem, Remedy: remedy(shared)}
 	}
 	var encoding string
 	if err := db.read.QueryRowContext(ctx, "PRAGMA encoding").Scan(&encoding); err != nil {
@@ -128,6 +130,14 @@ func (db *DB) compareSchema(ctx context.Context, scripts []string, version int, 
 		}
 	}
 	return nil
+}
+
+// remedy says what to do about a file of ours, or of a read model.
+func remedy(shared bool) string {
+	if shared {
+		return "remove the read model to have it built anew"
+	}
+	return "restore the file from a backup"
 }
 
 const selectSchema = `
