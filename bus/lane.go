@@ -189,7 +189,11 @@ func (l *lane) failed(err error) {
 		return
 	}
 	if errors.Is(err, eventstore.ErrRewound) || errors.Is(err, eventstore.ErrCorrupt) {
-		l.progress.block(0, err)
+		var position int64
+		if rewound, ok := errors.AsType[*eventstore.RewoundError](err); ok {
+			position = rewound.Checkpoint.Position
+		}
+		l.progress.block(position, err)
 		log.Error("consumer blocked: delivery stops until it is resumed, others go on", "err", err)
 		return
 	}

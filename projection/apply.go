@@ -37,7 +37,7 @@ func (v *view) apply(ctx context.Context, p bus.Page) error {
 			return err
 		}
 	}
-	if err := v.checkPage(p); err != nil {
+	if err := v.checkPage(ctx, p); err != nil {
 		return err
 	}
 	if p.Through.Position <= v.through.Position {
@@ -63,13 +63,24 @@ func (v *view) apply(ctx context.Context, p bus.Page) error {
 	return v.carefully(ctx, events, p.Through)
 }
 
-// checkPage refuses a page that would leave a gap or is of another log.
-func (v *view) checkPage(p bus.Page) error {
+// checkPage refuses a page that would leave a gap or is of another log. A page
+// may reach into another epoch of the log: then it and the checkpoint must both
+// lie on it.
+func (v *view) checkPage(ctx context.Context, p bus.Page) error {
 	switch {
 	case p.After > v.through.Position:
 		return &bus.BlockedError{Position: v.through.Position, Err: fmt.Errorf("projection %s: a page after position %d was delivered, the checkpoint is at %d: what lies between would be skipped", v.def.name, p.After, v.through.Position)}
-	case v.through.Position > 0 && p.Through.Position > v.through.Position && p.Through.Epoch != v.through.Epoch:
-		return &bus.BlockedError{Position: v.through.Position, Err: fmt.Errorf("projection %s: %w: a page of epoch %s was delivered, the checkpoint is of epoch %s", v.def.name, eventstore.ErrRewound, p.Through.Epoch, v.through.Epoch)}
+	case v.through.Position == 0, p.Through.Position <= v.through.Position, p.Through.Epoch == v.through.Epoch:
+		return nil
+	}
+	for _, a := range []eventstore.Anchor{v.through, p.Through} {
+		err := eventstore.CheckCheckpoint(ctx, v.log, a, v.def.name, rewoundRemedy)
+		if errors.Is(err, eventstore.ErrRewound) {
+			err = &bus.BlockedError{Position: v.through.Position, Err: fmt.Errorf("projection %s: a page of epoch %s was delivered, the checkpoint is of epoch %s: %w", v.def.name, p.Through.Epoch, v.through.Epoch, err)}
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

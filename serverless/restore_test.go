@@ -1,25 +1,39 @@
 package serverless_test
 
 import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leat-go/leat/bus"
+	"github.com/leat-go/leat/clock"
+	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/eventstore/sqlite"
+	"github.com/leat-go/leat/internal/experiment"
+	"github.com/leat-go/leat/projection"
+	"github.com/leat-go/leat/saga"
 	"github.com/leat-go/leat/serverless"
 )
 
-// backUp takes a backup of the bank's store and returns its directory.
-func backUp(t *testing.T, b *bank) string {
+// backUp takes a backup of the store and returns its directory.
+func backUp(t testing.TB, store *sqlite.Store) string {
 	t.Helper()
 	dst := filepath.Join(t.TempDir(), "backup")
-	require.NoError(t, b.store.Backup(t.Context(), dst))
+	require.NoError(t, store.Backup(t.Context(), dst))
 	return dst
 }
 
 // restored restores a backup into a new directory and returns that.
-func restored(t *testing.T, backup string) string {
+func restored(t testing.TB, backup string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "restored")
 	_, err := sqlite.Restore(t.Context(), backup, dir, nil)
@@ -35,7 +49,357 @@ func TestRestoreKnowsTheSchemaOfEveryFile(t *testing.T) {
 	b := newBank(t, t.TempDir(), serverless.Options{}, withSaving, (&calls{}).register())
 	b.deposit(t, "ada", 100)
 	b.drain(t)
-	r, err := sqlite.Restore(t.Context(), backUp(t, b), filepath.Join(t.TempDir(), "restored"), nil)
+	r, err := sqlite.Restore(t.Context(), backUp(t, b.store), filepath.Join(t.TempDir(), "restored"), nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{"consumers.db", "sagas.db", "log.db"}, r.Files)
+}
+
+func TestARestoredDirectoryGoesOnAsIfNothingHadHappened(t *testing.T) {
+	whole := newBank(t, t.TempDir(), serverless.Options{Clock: clock.NewVirtual(epoch)}, withSaving, withPlanner(30))
+	whole.drain(t)
+	want := rows(t, whole, amounts)
+	for minutes := 1; minutes < 30; minutes += 5 {
+		first := &calls{}
+		b := newBank(t, t.TempDir(), serverless.Options{Clock: clock.NewVirtual(epoch)}, withSaving, withPlanner(30), first.register())
+		_, err := b.Drain(t.Context(), serverless.Budget{Until: epoch.Add(time.Duration(minutes) * time.Minute)})
+		require.NoError(t, err)
+		backup := backUp(t, b.store)
+		before := len(first.take())
+		b.drain(t) // what happens after the backup is lost
+
+		dir, second := restored(t, backup), &calls{}
+		require.NoDirExists(t, filepath.Join(dir, "views"), "read models are built again")
+		again := newBank(t, dir, serverless.Options{Clock: clock.NewVirtual(epoch)}, withSaving, withPlanner(30), second.register())
+		again.drain(t)
+		require.Equal(t, want, rows(t, again, amounts), "after %d minutes", minutes)
+		require.Equal(t, 30*plan, before+len(second.take()), "each event is handed to the function once")
+	}
+}
+
+// mirror deposits into a mirrored account what is deposited into another.
+func mirror() *saga.Definition {
+	key := func(e Deposited) string {
+		if strings.HasPrefix(e.Account, "a") {
+			return e.Account
+		}
+		return ""
+	}
+	return saga.Define("mirror", 1, saga.Starts(key, func(_ *struct{}, c *saga.Context, e Deposited) error {
+		c.Send(Deposit{Account: "m" + strings.TrimPrefix(e.Account, "a"), Cents: e.Cents})
+		c.Complete()
+		return nil
+	}))
+}
+
+// TestExperimentBackupsUnderLoad takes backups of a host at work. Of each
+// restored store every checkpoint must lie on the log, although consumers went
+// on while the log was copied, and what its sagas sent meanwhile must be in the
+// log: sent again it is a Duplicate, and every mirror is deposited once.
+func TestExperimentBackupsUnderLoad(t *testing.T) {
+	e := experiment.Start(t, "backup under load", "0 checkpoints past the restored log, 0 commands lost, 0 carried out twice")
+	const each = 4 // backups of a store
+	var sum copied
+	for range e.N(2, 250) {
+		sum.add(backUpUnderLoad(t, each))
+		if t.Failed() {
+			break
+		}
+	}
+	e.Figure("backups", sum.backups)
+	e.Figure("checkpoints on the log", sum.checkpoints)
+	e.Figure("mirrored once", sum.commands)
+	e.Figure("sent again and answered Duplicate", sum.duplicates)
+	if experiment.Long() {
+		require.Positive(t, sum.duplicates, "the log was never ahead of the sagas: nothing was shown")
+	}
+}
+
+// copied counts what was found in restored stores.
+type copied struct{ backups, checkpoints, commands, duplicates int }
+
+func (c *copied) add(other copied) {
+	c.backups += other.backups
+	c.checkpoints += other.checkpoints
+	c.commands += other.commands
+	c.duplicates += other.duplicates
+}
+
+func backUpUnderLoad(t *testing.T, times int) (sum copied) {
+	t.Helper()
+	root := experiment.Dir(t)
+	defer func() { require.NoError(t, os.RemoveAll(root)) }()
+	store, err := sqlite.Open(t.Context(), filepath.Join(root, "store"), &sqlite.Options{Logger: quiet()})
+	require.NoError(t, err)
+	b := wireBank(store, serverless.Options{Logger: quiet()})
+	b.Saga(mirror())
+	(&calls{}).register()(b)
+	require.NoError(t, b.Open(t.Context()))
+	stop := b.running(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for n := 0; ctx.Err() == nil && err == nil; n++ {
+			_, err = b.Invoke(context.WithoutCancel(ctx), "deposit", Deposit{Account: fmt.Sprintf("a%d", n), Cents: int64(n)})
+		}
+		done <- err
+	}()
+	for i := range times {
+		backup, dir := filepath.Join(root, fmt.Sprint("backup", i)), filepath.Join(root, fmt.Sprint("restored", i))
+		require.NoError(t, store.Backup(t.Context(), backup))
+		_, err := sqlite.Restore(t.Context(), backup, dir, nil)
+		require.NoError(t, err)
+		one := copied{backups: 1, checkpoints: checkpointsLie(t, dir)}
+		one.duplicates, one.commands = mirrored(t, dir)
+		sum.add(one)
+	}
+	cancel()
+	require.NoError(t, <-done)
+	stop()
+	require.NoError(t, errors.Join(b.Close(), store.Close()))
+	return sum
+}
+
+// checkpointsLie demands that every checkpoint of a restored store lies on its
+// log, and returns how many there are.
+func checkpointsLie(t *testing.T, dir string) int {
+	t.Helper()
+	log, err := sqlite.OpenReadOnly(t.Context(), dir)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, log.Close()) }()
+	head, err := log.Head(t.Context())
+	require.NoError(t, err)
+	consumers, err := serverless.InspectConsumers(t.Context(), dir)
+	require.NoError(t, err)
+	sagas, err := saga.Inspect(t.Context(), dir)
+	require.NoError(t, err)
+	require.Empty(t, append(consumers.Findings, sagas.Findings...))
+	all := append(consumers.Consumers, sagas.Consumers...)
+	for _, c := range all {
+		require.NoError(t, eventstore.CheckAnchor(t.Context(), log, c.Checkpoint), c.Consumer)
+		require.LessOrEqual(t, c.Last, head, c.Consumer)
+	}
+	return len(all)
+}
+
+// mirrored works the restored store off, demands that every deposit is mirrored
+// once, and returns how many were sent again although the log had them.
+func mirrored(t *testing.T, dir string) (duplicates, commands int) {
+	t.Helper()
+	store := openStore(t, dir, nil)
+	h := serverless.New(store, &serverless.Options{Logger: quiet()})
+	serverless.Command(h, "deposit", func(ctx context.Context, c Deposit) (eventstore.Commit, error) {
+		id := eventstore.CommandFrom(ctx).ID()
+		_, known, err := store.Committed(ctx, id)
+		if err != nil {
+			return eventstore.Commit{}, err
+		}
+		if known {
+			duplicates++
+		}
+		e, err := eventstore.Encode(Deposited(c))
+		if err != nil {
+			return eventstore.Commit{}, err
+		}
+		return store.Append(ctx, eventstore.Batch{ID: id, Writes: []eventstore.Write{{Stream: "account-" + c.Account, Events: []eventstore.EventData{e}}}})
+	})
+	h.Saga(mirror())
+	serverless.OnEvent(h, "receipt", func(context.Context, eventstore.Of[Deposited]) error { return nil })
+	_, err := h.Drain(t.Context(), serverless.Budget{Time: time.Minute})
+	require.NoError(t, errors.Join(err, h.Close()))
+	times := map[string]int{}
+	for e, err := range eventstore.Log(t.Context(), store, 0, eventstore.Filter{}) {
+		require.NoError(t, err)
+		times[strings.TrimPrefix(e.Stream, "account-")]++
+	}
+	require.NoError(t, store.Close())
+	for account, n := range times {
+		require.Equal(t, 1, n, account)
+		if other, ok := strings.CutPrefix(account, "a"); ok {
+			require.Equal(t, 1, times["m"+other], "the mirror of %s", account)
+			commands++
+		}
+	}
+	return duplicates, commands
+}
+
+// TestAHostileFileBesideTheLogIsRefused: sagas and functions would run what is
+// in it.
+func TestAHostileFileBesideTheLogIsRefused(t *testing.T) {
+	b := newBank(t, t.TempDir(), serverless.Options{}, withSaving, (&calls{}).register())
+	b.deposit(t, "ada", 100)
+	b.drain(t)
+	for _, file := range []string{"sagas.db", "consumers.db"} {
+		for name, damage := range map[string]func(path string){
+			"a trigger": func(path string) {
+				tamper(t, path, "CREATE TRIGGER x AFTER UPDATE ON "+tableOf(file)+" BEGIN DELETE FROM "+tableOf(file)+"; END")
+			},
+			"a view":      func(path string) { tamper(t, path, "CREATE VIEW x AS SELECT 1") },
+			"a table":     func(path string) { tamper(t, path, "CREATE TABLE x (y)") },
+			"a column":    func(path string) { tamper(t, path, "ALTER TABLE "+tableOf(file)+" ADD COLUMN x TEXT") },
+			"no table":    func(path string) { tamper(t, path, "DROP TABLE "+tableOf(file)) },
+			"half a file": func(path string) { require.NoError(t, os.Truncate(path, 9000)) },
+			"a newer one": func(path string) { tamper(t, path, "PRAGMA user_version = 99") },
+			"a directory": func(path string) { require.NoError(t, os.Remove(path)); require.NoError(t, os.Mkdir(path, 0o700)) },
+			"a link": func(path string) {
+				require.NoError(t, os.Rename(path, path+".moved"))
+				require.NoError(t, os.Rename(path+".moved", filepath.Join(t.TempDir(), "x.db")))
+				require.NoError(t, os.Symlink(filepath.Join(t.TempDir(), "x.db"), path))
+			},
+		} {
+			t.Run(file+"/"+name, func(t *testing.T) {
+				backup := backUp(t, b.store)
+				damage(filepath.Join(backup, file))
+				above := t.TempDir()
+				for _, accept := range []bool{false, true} {
+					_, err := sqlite.Restore(t.Context(), backup, filepath.Join(above, "store"), &sqlite.RestoreOptions{AcceptLoss: accept})
+					require.Error(t, err)
+					require.NotContains(t, err.Error(), "\n")
+					require.True(t, errors.Is(err, eventstore.ErrCorrupt) || errors.Is(err, sqlite.ErrNotStore), "%v", err)
+					entries, err := os.ReadDir(above)
+					require.NoError(t, err)
+					require.Empty(t, entries)
+				}
+			})
+		}
+	}
+}
+
+func tableOf(file string) string {
+	return map[string]string{"sagas.db": "instance", "consumers.db": "checkpoint"}[file]
+}
+
+func tamper(t testing.TB, path, statements string) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", path)
+	require.NoError(t, err)
+	_, err = db.Exec(statements)
+	require.NoError(t, errors.Join(err, db.Close()))
+}
+
+// TestConsumersPastTheHeadOfARestoredLogStopAndSaySo puts an older log under
+// newer consumers, which is what somebody does who restores log.db alone.
+func TestConsumersPastTheHeadOfARestoredLogStopAndSaySo(t *testing.T) {
+	const n, more = 4, 3
+	dir, seen, sent := t.TempDir(), &calls{}, &outside{}
+	offsets := bus.NewMemoryCheckpoints()
+	b := newBank(t, dir, serverless.Options{}, func(b *bank) { b.Saga(mirror()) }, seen.register(serverless.FromStart()))
+	deposit := func(store *sqlite.Store, prefix string, count int) {
+		for i := range count {
+			e, err := eventstore.Encode(Deposited{Account: fmt.Sprintf("%s%d", prefix, i), Cents: 1})
+			require.NoError(t, err)
+			_, err = store.Append(t.Context(), eventstore.Batch{Writes: []eventstore.Write{{Stream: fmt.Sprintf("account-%s%d", prefix, i), Events: []eventstore.EventData{e}}}})
+			require.NoError(t, err)
+		}
+	}
+	b.drain(t)
+	deposit(b.store, "a", n)
+	b.drain(t)
+	require.NoError(t, relay(t, b.store, sent, offsets))
+	backup := backUp(t, b.store)
+	deposit(b.store, "ab", more)
+	b.drain(t)
+	require.NoError(t, relay(t, b.store, sent, offsets))
+	head, err := b.store.Head(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, int64(2*(n+more)), head)
+	require.NoError(t, errors.Join(b.Close(), b.store.Close()))
+
+	mixed := restored(t, backup)
+	for _, name := range []string{"consumers.db", "sagas.db", "views"} {
+		require.NoError(t, os.RemoveAll(filepath.Join(mixed, name)))
+		require.NoError(t, os.Rename(filepath.Join(dir, name), filepath.Join(mixed, name)))
+	}
+	store := openStore(t, mixed, nil)
+	deposit(store, "o", 2*more+5) // past where the consumers are
+	seen.take()
+	sent.take()
+	says := func(err error, consumer string) {
+		t.Helper()
+		require.ErrorContains(t, err, fmt.Sprintf("%q is at position %d", consumer, head))
+		require.ErrorContains(t, err, fmt.Sprintf("restored after position %d", 2*n))
+		require.ErrorContains(t, err, "nothing is applied")
+		t.Log(err)
+	}
+
+	h := serverless.New(store, &serverless.Options{Logger: quiet()})
+	h.Saga(mirror())
+	err = h.Open(t.Context())
+	require.ErrorIs(t, err, eventstore.ErrRewound)
+	says(err, "mirror")
+	require.NoError(t, h.Close())
+
+	h = serverless.New(store, &serverless.Options{Logger: quiet()})
+	h.Project(defineBalances(1))
+	err = h.Open(t.Context())
+	require.ErrorIs(t, err, eventstore.ErrRewound)
+	says(err, "balances")
+	require.NoError(t, h.Close())
+
+	h = serverless.New(store, &serverless.Options{Logger: quiet()})
+	serverless.OnEvent(h, "receipt", seen.handle)
+	_, err = h.Drain(t.Context(), serverless.Budget{Time: time.Minute})
+	require.ErrorIs(t, err, serverless.ErrBlocked)
+	says(err, "receipt")
+	require.NoError(t, h.Close())
+
+	err = relay(t, store, sent, offsets)
+	require.ErrorIs(t, err, eventstore.ErrRewound)
+	says(err, "relay")
+	require.Empty(t, seen.take(), "nothing is handed to the function")
+	require.Empty(t, sent.take(), "nor to the world outside")
+
+	// The read model is built again; the files that are nowhere else come from
+	// the backup.
+	require.NoError(t, projection.Remove(mixed, "balances"))
+	require.NoError(t, store.Close())
+	fresh := restored(t, backup)
+	for _, name := range []string{"consumers.db", "sagas.db"} {
+		require.NoError(t, os.Rename(filepath.Join(fresh, name), filepath.Join(mixed, name)))
+	}
+	again := newBank(t, mixed, serverless.Options{}, func(b *bank) { b.Saga(mirror()) }, seen.register(serverless.FromStart()))
+	again.drain(t)
+	require.Len(t, seen.take(), 2*more+5)
+	require.Len(t, rows(t, again, amounts), 2*n+2*more+5)
+}
+
+// outside is a broker.
+type outside struct{ sent []string }
+
+func (o *outside) Publish(_ string, messages ...*message.Message) error {
+	for _, m := range messages {
+		o.sent = append(o.sent, m.UUID)
+	}
+	return nil
+}
+
+func (o *outside) Close() error { return nil }
+
+func (o *outside) take() []string {
+	sent := o.sent
+	o.sent = nil
+	return sent
+}
+
+// relay relays what there is, or returns why it cannot.
+func relay(t *testing.T, store *sqlite.Store, to *outside, cp bus.Checkpoints) error {
+	t.Helper()
+	head, err := store.Head(t.Context())
+	require.NoError(t, err)
+	r, err := bus.NewRelay(store, to, cp, nil)
+	require.NoError(t, err)
+	router, err := bus.NewRouter(store, &bus.RouterOptions{Logger: quiet()})
+	require.NoError(t, err)
+	require.NoError(t, router.Add(r))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- router.Run(ctx) }()
+	<-router.Running()
+	require.NoError(t, router.Settle(ctx, head))
+	err = router.Status()[0].Err
+	cancel()
+	require.NoError(t, <-ended)
+	return err
 }
