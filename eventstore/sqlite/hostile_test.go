@@ -283,8 +283,15 @@ func TestTheWriteAheadLogOfAnotherLogIsRefused(t *testing.T) {
 	require.NotEmpty(t, wal)
 	require.NoError(t, s.Close())
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "log.db-wal"), wal, 0o600)) // its pages are sound
+	before := sums(t, dir)
 	_, err = sqlite.Open(t.Context(), dir, nil)
 	require.ErrorIs(t, err, eventstore.ErrCorrupt)
+	after := sums(t, dir)
+	require.Equal(t, before["log.db"], after["log.db"], "it was not mixed with the log")
+	require.Equal(t, before["log.db-wal"], after["log.db-wal"])
+	require.NoError(t, os.Remove(filepath.Join(dir, "log.db-wal")))
+	require.NoError(t, os.Remove(filepath.Join(dir, "log.db-shm")))
+	sound(t, open(t, dir, nil))
 }
 
 func nonsense(name string) func(*testing.T, string) {

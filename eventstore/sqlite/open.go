@@ -73,8 +73,9 @@ func Open(ctx context.Context, dir string, opts *Options) (_ *Store, err error) 
 			err = errors.Join(err, s.closeFiles(), c.abandon())
 		}
 	}()
+	format.Accept = s.accept
 	if s.db, err = file.OpenFormat(ctx, s.path(logName), format, options.file()); err != nil {
-		return nil, fileError(s.path(logName), "open", err)
+		return nil, s.openError(ctx, err)
 	}
 	if err := s.identify(ctx); err != nil {
 		return nil, err
@@ -170,6 +171,25 @@ func (s *Store) warnOfMode() {
 	if info, err := os.Stat(s.dir); err == nil && info.Mode().Perm()&0o002 != 0 {
 		s.logger.Warn("others may write to the directory of the store and replace its files: chmod o-w", "store", s.dir, "mode", fmt.Sprintf("%#o", info.Mode().Perm()))
 	}
+}
+
+// accept looks whether the log is the one that its witness remembers before its
+// write-ahead log is moved into it: one that was left behind by another log, or
+// by an older time of this one, would be mixed with what it does not belong to.
+func (s *Store) accept(ctx context.Context, db *file.DB) error {
+	s.db = db
+	defer func() { s.db = nil }() // it is the store's once it is opened
+	if found, err := s.loadIdentity(ctx); err != nil || !found {
+		return err
+	}
+	return newWitness(s).compare(ctx)
+}
+
+func (s *Store) openError(ctx context.Context, err error) error {
+	if errors.Is(err, eventstore.ErrCorrupt) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return fileError(s.path(logName), "open", err)
 }
 
 // closeFiles closes what an opening that failed had opened, and leaves its

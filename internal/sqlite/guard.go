@@ -191,7 +191,11 @@ func OpenFormat(ctx context.Context, path string, of Format, opts Options) (*DB,
 	if err != nil {
 		return nil, err
 	}
-	if err := db.migrate(ctx, of.ApplicationID, of.Migrations, of.Shared); err != nil {
+	migrated, err := db.migrate(ctx, of.ApplicationID, of.Migrations, of.Shared)
+	if err == nil && !migrated && of.Accept != nil {
+		err = of.Accept(ctx, db)
+	}
+	if err != nil {
 		return nil, errors.Join(err, db.Abandon())
 	}
 	if opts.Durability == Full {

@@ -28,6 +28,10 @@ type Format struct {
 	Migrations fs.FS
 	// Shared says that it holds tables of others as well.
 	Shared bool
+	// Accept is what else OpenFormat is to find out, where it is not nil and
+	// there is nothing to migrate, before anything is moved out of the WAL that
+	// was there. It only reads. The file is refused with its error.
+	Accept func(context.Context, *DB) error
 }
 
 // Inspect looks at the file at path, which a process may have open, and

@@ -24,26 +24,28 @@ var ErrForeign = errors.New("sqlite: not this program's file")
 // are, ErrForeign where it is another program's, and ErrSchema where its schema
 // is not what its migrations made; then it has changed nothing.
 func (db *DB) Migrate(ctx context.Context, applicationID int32, dir fs.FS) error {
-	return db.migrate(ctx, applicationID, dir, false)
+	_, err := db.migrate(ctx, applicationID, dir, false)
+	return err
 }
 
 // MigrateOwnTables is Migrate for a file that holds tables of others as well.
 // See CheckOwnTables.
 func (db *DB) MigrateOwnTables(ctx context.Context, applicationID int32, dir fs.FS) error {
-	return db.migrate(ctx, applicationID, dir, true)
+	_, err := db.migrate(ctx, applicationID, dir, true)
+	return err
 }
 
-func (db *DB) migrate(ctx context.Context, applicationID int32, dir fs.FS, shared bool) error {
+func (db *DB) migrate(ctx context.Context, applicationID int32, dir fs.FS, shared bool) (migrated bool, err error) {
 	scripts, err := readScripts(dir)
 	if err != nil {
-		return err
+		return false, err
 	}
 	done, err := db.Check(ctx, applicationID, len(scripts))
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := db.compareSchema(ctx, scripts, done, shared); err != nil {
-		return err
+		return false, err
 	}
 	for i := done; i < len(scripts); i++ {
 		err = db.Write(ctx, func(tx *Tx) error {
@@ -51,14 +53,14 @@ func (db *DB) migrate(ctx context.Context, applicationID int32, dir fs.FS, share
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("sqlite: migrate %s: migration %d: %w", db.path, i+1, err)
+			return false, fmt.Errorf("sqlite: migrate %s: migration %d: %w", db.path, i+1, err)
 		}
 		crash.At(crash.FileMigrated)
 	}
 	if done == len(scripts) {
-		return nil
+		return false, nil
 	}
-	return db.compareSchema(ctx, scripts, len(scripts), shared)
+	return true, db.compareSchema(ctx, scripts, len(scripts), shared)
 }
 
 // migrationNames returns the names of the migrations in dir, in order.
