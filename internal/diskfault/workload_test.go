@@ -33,8 +33,9 @@ const (
 
 // report is a mark: what is known from then on.
 type report struct {
-	Event string // "sent", "acked", "refused"
-	Label string
+	Event string            // "sent", "acked", "refused", "effect"
+	Label string            // of the batch, or the function
+	ID    string            `json:",omitempty"` // of the event of an effect
 	Batch *eventstore.Batch `json:",omitempty"`
 	First int64
 	Last  int64
@@ -177,6 +178,8 @@ func (tp *tape) history(t testing.TB, cut int) *invariant.History {
 			h.Acked(m.Label, m.First, m.Last)
 		case "refused":
 			h.Refused(m.Label)
+		case "effect":
+			h.Effect(m.Label, m.ID)
 		}
 	}
 	return h
