@@ -64,6 +64,8 @@ func TestVerifyFindsWhatWasChanged(t *testing.T) {
 		"tail forgotten":  {[]string{`DELETE FROM events WHERE position > 57`, `UPDATE sqlite_sequence SET seq = 57 WHERE name = 'events'`}, "position 60"},
 		"category":        {[]string{`PRAGMA ignore_check_constraints = 1`, `UPDATE streams SET category = 'x' WHERE name = 'ride-1'`}, `stream "ride-1"`},
 		"long id":         {[]string{`PRAGMA ignore_check_constraints = 1`, `UPDATE events SET event_id = CAST(event_id || X'00' AS BLOB) WHERE position = 7`}, "position 7"},
+		"positions given": {[]string{`UPDATE sqlite_sequence SET seq = 99 WHERE name = 'events'`}, "it ends at position 60, but 99 was given to an event"},
+		"numbers given":   {[]string{`UPDATE sqlite_sequence SET seq = 99 WHERE name = 'batches'`}, "they end at number 21, but 99 was given to one"},
 		"empty stream":    {[]string{`INSERT INTO streams VALUES (77, 'ghost-1', 'ghost')`}, `stream "ghost-1"`},
 	} {
 		t.Run(name, func(t *testing.T) {
