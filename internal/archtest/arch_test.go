@@ -26,7 +26,7 @@ var may = map[string][]string{
 	"internal/crashkit/workload": {"eventstore", "eventstore/sqlite", "clock", "bus", "projection", "serverless", "internal/crashkit/bank", "internal/disk"},
 	"internal/disk":              {},
 	"internal/experiment":        {},
-	"internal/invariant":         {"eventstore", "eventstore/sqlite", "projection", "internal/sqlite"},
+	"internal/invariant":         {"eventstore", "eventstore/sqlite", "projection", "verify", "internal/sqlite"},
 	"internal/crashstates":       {},
 	"internal/diskfault":         {},
 	"internal/faultvfs":          {"internal/crashstates", "internal/disk"},

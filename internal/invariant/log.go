@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/eventstore/sqlite"
 	file "github.com/leat-go/leat/internal/sqlite"
+	"github.com/leat-go/leat/verify"
 )
 
 // labelled is what the log holds under a label: the places of its events.
@@ -21,41 +23,18 @@ type labelled struct {
 	row         bool  // it has one
 }
 
-// verify has the store verify itself (I7).
+// verify has every file of the store verified, before anybody opens it (I7).
 func (c *check) verify(ctx context.Context) error {
-	r, err := c.store.Verify(ctx)
+	r, err := verify.Dir(ctx, c.dir)
+	if errors.Is(err, sqlite.ErrNotStore) || errors.Is(err, os.ErrNotExist) {
+		return nil // killed before it was one
+	}
 	if err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return err
 	}
 	for _, f := range r.Findings {
 		if err := c.found("I7", "%v", f); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// files has SQLite check every other file of the store (I7).
-func (c *check) files(ctx context.Context) error {
-	for _, pattern := range []string{"*.db", "views/*.db"} {
-		paths, err := filepath.Glob(filepath.Join(c.dir, pattern))
-		if err != nil {
-			return err
-		}
-		for _, path := range paths {
-			if filepath.Base(path) == "log.db" || unmade(path) {
-				continue // Verify has; or it is nothing yet
-			}
-			err := c.each(ctx, path, `PRAGMA integrity_check`, func(rows *sql.Rows) error {
-				var line string
-				if err := rows.Scan(&line); err != nil || line == "ok" {
-					return err
-				}
-				return c.found("I7", "%s: %s", path, line)
-			})
-			if err != nil {
-				return err
-			}
 		}
 	}
 	return nil

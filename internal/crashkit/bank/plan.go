@@ -19,7 +19,8 @@ type Plan struct {
 	Drain bool
 	// Keep has the read models not rebuilt, so that a former version is kept.
 	Keep bool
-	// CloseAfter is when it stops and closes everything; 0 for never.
+	// CloseAfter is when it stops and closes everything, counted from when all
+	// was open; 0 for never.
 	CloseAfter time.Duration
 	// Repeat are the labels of former lives that nobody has answered.
 	Repeat []string

@@ -68,15 +68,15 @@ func (p *program) fail(stop context.CancelFunc, err error) {
 func (p *program) run() (err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	if p.plan.CloseAfter > 0 {
-		time.AfterFunc(p.plan.CloseAfter, stop)
-	}
 	var clk clock.Clock = clock.System()
 	if p.plan.Drain {
 		clk = clock.NewVirtual(time.Now())
 	}
 	if err := p.open(clk); err != nil {
 		return err
+	}
+	if p.plan.CloseAfter > 0 {
+		defer time.AfterFunc(p.plan.CloseAfter, stop).Stop()
 	}
 	if err := p.repeat(ctx); err != nil && ctx.Err() == nil {
 		return err
