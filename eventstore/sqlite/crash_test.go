@@ -48,7 +48,9 @@ func play(part, dir string) error {
 	case "visit":
 		return playVisit(dir)
 	case "hold":
-		return playHold(dir)
+		return playHold(dir, true)
+	case "open":
+		return playHold(dir, false)
 	default:
 		return fmt.Errorf("no part %q", part)
 	}

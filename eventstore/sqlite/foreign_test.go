@@ -63,7 +63,8 @@ type disturbed struct {
 	stop    atomic.Bool
 }
 
-// disturb begins to append from so many appenders. They end with the store.
+// disturb begins to append from so many appenders. They end when the store has
+// stopped, or acknowledges what it must not.
 func disturb(t *testing.T, s *sqlite.Store, appenders int) *disturbed {
 	d := &disturbed{s: s, acked: map[string]int64{}}
 	for a := range appenders {
@@ -73,6 +74,9 @@ func disturb(t *testing.T, s *sqlite.Store, appenders int) *disturbed {
 				c, err := s.Append(context.Background(), batch(id))
 				if err == nil {
 					d.ack(id, c.First, late)
+					if late {
+						return
+					}
 					continue
 				}
 				d.mu.Lock()

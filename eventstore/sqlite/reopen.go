@@ -12,11 +12,12 @@ import (
 	file "github.com/leat-go/leat/internal/sqlite"
 )
 
-// How long Reopen waits for the reads that are under way. Meanwhile no other
-// begins, so it does not begin to wait while one is inside that has taken
-// longCall already, such as a Backup.
+// How long Reopen waits for the reads that are under way in this program, and
+// then for those of others. Meanwhile no other begins, so it does not begin to
+// wait while one is inside that has taken longCall already, such as a Backup.
 const (
 	reopenPatience = 5 * time.Second
+	othersPatience = time.Second
 	longCall       = time.Second
 )
 
@@ -84,23 +85,24 @@ type reopening struct {
 //     into log.db? That asks whether the disk works again, before anything is
 //     given up, and brings what was acknowledged to where it survives anything
 //     that happens to the write-ahead log.
-//  2. With nobody inside, all connections are closed. SQLite shares the index of
-//     the write-ahead log between the connections of a process, and the new
-//     ones would join an old one that stayed: what a failed commit left behind
-//     would neither be gone nor be found.
-//  3. New connections are opened and the ends of the log are read from the
+//  2. With nobody inside, the rest of it is moved, and the write-ahead log cut to
+//     nothing. A sync that failed once leaves the kernel's pages clean, so that a
+//     later one says yes to what is not on the disk: the pages of the commit
+//     that failed can be such, and what is appended behind them would go with
+//     them at the next power cut. Other programs may be reading; then it ends
+//     here.
+//  3. All connections are closed. SQLite shares the index of the write-ahead log
+//     between the connections of a process, and the new ones would join an old
+//     one that stayed, and believe what it says of the file.
+//  4. New connections are opened and the ends of the log are read from the
 //     file, as Open does. What had been published must be in it, with its hash.
-//  4. Everything is moved into log.db and synced, and the write-ahead log cut to
-//     nothing. A sync that failed once tells the kernel's pages clean, so that a
-//     later one says yes to what is not on the disk: a commit of unknown fate
-//     that is found again can be such pages, and appends that were acknowledged
-//     on top of it would go with it at the next power cut.
+//     What is found in the write-ahead log now is moved once more.
 //  5. What the writer knows is replaced, the tip published, and the stop taken
 //     back, before anybody is let in: so nobody sees one of them without the
 //     others. In between an append cannot be refused for a cause that is gone,
 //     nor Committed say no to what has just been found.
 //
-// After step 2 there is no way back to the old connections. If opening fails,
+// After step 3 there is no way back to the old connections. If opening fails,
 // or what was acknowledged is not there, nothing is read any more until a later
 // Reopen succeeds: a log that has lost its end would show a stream without its
 // last events and say nothing. Names that readers remember stay true, since
@@ -136,6 +138,12 @@ func (w *writer) exchange(ctx context.Context) error {
 		return err
 	}
 	defer release()
+	if w.conn != nil {
+		err := raw(w.conn, func(c *sqlite3.SQLiteConn) error { return s.db.WAL().Settle(c, othersPatience) })
+		if err != nil {
+			return s.translate("move the write-ahead log into it", err)
+		}
+	}
 	// From here on it is carried through, whatever becomes of the caller.
 	err = w.letGo()
 	if err == nil && w.inject != nil {
@@ -196,7 +204,7 @@ func (w *writer) takeUp(ctx context.Context) (err error) {
 		if err := fresh.load(c); err != nil {
 			return err
 		}
-		if err := db.WAL().Settle(c); err != nil {
+		if err := db.WAL().Settle(c, othersPatience); err != nil {
 			return err
 		}
 		return fresh.statements.prepare(c)

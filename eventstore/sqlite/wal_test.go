@@ -36,9 +36,9 @@ func shortWAL() *sqlite.Options {
 	return &sqlite.Options{Checkpoint: 256, LongWAL: testLongWAL, MaxWAL: testMaxWAL, Logger: slog.New(slog.DiscardHandler)}
 }
 
-// playHold reads log.db as another program would, with a transaction that it
-// does not end before its input does.
-func playHold(dir string) (err error) {
+// playHold reads log.db as another program would, and keeps it open until its
+// input ends, where hold is set with a transaction.
+func playHold(dir string, hold bool) (err error) {
 	db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, "log.db")+"?mode=ro")
 	if err != nil {
 		return err
@@ -52,17 +52,24 @@ func playHold(dir string) (err error) {
 	if err := tx.QueryRow("SELECT COUNT(*) FROM events").Scan(&n); err != nil {
 		return err
 	}
+	if !hold {
+		err = tx.Rollback()
+	}
 	fmt.Println("held")
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
 		return err
 	}
-	return tx.Rollback()
+	if hold {
+		err = errors.Join(err, tx.Rollback())
+	}
+	return err
 }
 
-// holdRead has another process read until release is called.
-func holdRead(t *testing.T, dir string) (release func()) {
+// holdRead has another process read until release is called: with a
+// transaction (hold), or without (open).
+func holdRead(t *testing.T, dir, how string) (release func()) {
 	t.Helper()
-	cmd := command(t, "hold", dir)
+	cmd := command(t, how, dir)
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()
@@ -88,7 +95,7 @@ func TestAWriteAheadLogAtItsLimitRefusesAndGoesOn(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, shortWAL())
 	appendTo(t, s, batch("a"))
-	release := holdRead(t, dir)
+	release := holdRead(t, dir, "hold")
 	defer release()
 	var err error
 	stored := 1
@@ -112,6 +119,35 @@ func TestAWriteAheadLogAtItsLimitRefusesAndGoesOn(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond, "by itself")
 	require.Less(t, walBytes(t, dir), int64(testLongWAL), "and it is short again")
 	sound(t, s)
+}
+
+// SQLite alone begins a write-ahead log anew only in a moment in which nobody
+// reads.
+func TestAWriteAheadLogStaysShortBesideReadersThatComeAndGo(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, shortWAL())
+	load(t, s, 2000)
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := s.ReadLog(ctx, 0, 1000, eventstore.Filter{}); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	largest := int64(0)
+	for range 200 {
+		_, err := s.Append(ctx, write("ride-1", eventstore.Any(), eventstore.EventData{Type: "big", Data: make([]byte, 100_000)}))
+		require.NoError(t, err, "reads of this program never have an append refused")
+		largest = max(largest, walBytes(t, dir))
+	}
+	cancel()
+	readers.Wait()
+	t.Logf("%.1f MiB at most", float64(largest)/(1<<20))
+	require.LessOrEqual(t, largest, int64(testMaxWAL+testGroup))
 }
 
 // latencies are of appends.
@@ -293,5 +329,5 @@ func verifyAndBackup(ctx context.Context, t *testing.T, s *sqlite.Store) (stop f
 
 // foreignRead has another program hold a read transaction all the time.
 func foreignRead(_ context.Context, t *testing.T, s *sqlite.Store) (stop func()) {
-	return holdRead(t, s.Dir())
+	return holdRead(t, s.Dir(), "hold")
 }

@@ -102,7 +102,7 @@ func (w *WAL) Admit(c *sqlite3.SQLiteConn) error {
 	}
 	if now := time.Now(); now.Sub(w.tried) >= fullRetry {
 		w.tried = now
-		if err := w.empty(c); err != nil && !IsBusy(err) && !IsFull(err) {
+		if err := w.empty(c, longWait); err != nil && !IsBusy(err) && !IsFull(err) {
 			return fmt.Errorf("sqlite: empty the write-ahead log of %s: %w", w.path, err)
 		}
 	}
@@ -164,10 +164,10 @@ func (w *WAL) Tend(c *sqlite3.SQLiteConn) error {
 		w.next = w.size + w.limit
 		return nil
 	}
-	return w.empty(c)
+	return w.empty(c, w.patience())
 }
 
-// patience returns how long to wait for readers, if it comes to that.
+// patience returns how long to wait for readers.
 func (w *WAL) patience() time.Duration {
 	if time.Since(w.waited) < 100*w.wait {
 		return 0
@@ -178,13 +178,14 @@ func (w *WAL) patience() time.Duration {
 	return shortWait
 }
 
-// empty moves the log into the file and has it begin anew.
-func (w *WAL) empty(c *sqlite3.SQLiteConn) error {
+// empty moves the log into the file and has it begin anew, and waits this long
+// for readers, if it comes to that.
+func (w *WAL) empty(c *sqlite3.SQLiteConn, wait time.Duration) error {
 	r, err := checkpoint(c, "PASSIVE") // most of the work, without waiting
 	if err == nil {
 		r, err = restart(c, 0)
 	}
-	if wait := w.patience(); err == nil && r.busy && wait > 0 {
+	if err == nil && r.busy && wait > 0 {
 		began := time.Now()
 		r, err = restart(c, wait)
 		w.waited = time.Now()
@@ -237,9 +238,13 @@ func (w *WAL) Move(c *sqlite3.SQLiteConn) error {
 
 // Settle moves everything into the file, syncs it and cuts the write-ahead log
 // to nothing: nothing that was committed then rests on what an earlier sync
-// left in doubt. It returns an error where a reader keeps it from that for as
-// long as BusyTimeout.
-func (w *WAL) Settle(c *sqlite3.SQLiteConn) error {
+// left in doubt. It returns an error where a reader keeps it from that for this
+// long.
+func (w *WAL) Settle(c *sqlite3.SQLiteConn, wait time.Duration) (err error) {
+	if err := setTimeout(c, wait); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, setTimeout(c, BusyTimeout)) }()
 	r, err := checkpoint(c, "TRUNCATE")
 	if err == nil && r.busy {
 		err = fmt.Errorf("sqlite: %s: its write-ahead log cannot be moved into it: it is kept by %s", w.path, w.Readers())
