@@ -109,6 +109,8 @@ Exit: 0 ok, 1 error, 2 usage, 5 a check failed, 7 the store is in use,
 		importCommand(t, &store),
 		checkCommand(t, &store),
 		verifyCommand(t, &store),
+		backupCommand(t, &store),
+		restoreCommand(t, &store),
 		projectionsCommand(t, &store),
 		eventsCommand(t, &store),
 	)
