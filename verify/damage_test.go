@@ -91,6 +91,33 @@ func editRaw(path string, statements ...string) error {
 	return db.Close()
 }
 
+// patch sets a byte of a file.
+func patch(t *testing.T, path string, at int, to byte) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	data[at] = to
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+}
+
+// emptyIndex puts the page of a table, which is empty, in the place of that of
+// its index: SQLite's own check finds nothing wrong with it.
+func emptyIndex(t *testing.T, dir string) {
+	path := filepath.Join(dir, "log.db")
+	db, err := sql.Open("sqlite3", "file:"+path)
+	require.NoError(t, err)
+	root := func(name string) (n int) {
+		require.NoError(t, db.QueryRow("SELECT rootpage FROM sqlite_schema WHERE name = ?", name).Scan(&n))
+		return n - 1
+	}
+	table, index := root("snapshots"), root("sqlite_autoindex_snapshots_1")
+	require.NoError(t, db.Close())
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	copy(page("log.db", data, index), page("log.db", data, table))
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+}
+
 func removing(name string) func(*testing.T, string) {
 	return func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, name))) }
 }

@@ -192,3 +192,20 @@ func unchanged(t *testing.T, dir string) verify.Report {
 	require.Len(t, listing(t, temp), 1, "the copy is removed")
 	return r
 }
+
+// readOnly makes a directory one that nobody may write.
+func readOnly(t *testing.T, dir string) {
+	t.Helper()
+	if os.Getuid() == 0 {
+		mountReadOnly(t, dir)
+		return
+	}
+	for path, e := range listing(t, dir) {
+		mode := os.FileMode(0o400)
+		if e.Mode.IsDir() {
+			mode = 0o500
+			t.Cleanup(func() { require.NoError(t, os.Chmod(path, 0o700)) })
+		}
+		require.NoError(t, os.Chmod(path, mode))
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -89,29 +88,6 @@ func TestASoundStoreHasNoFindingsAndIsNotChanged(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, r.Findings)
 	})
-}
-
-// readOnly makes a directory one that nobody may write, for root by mounting
-// it so in a place of its own.
-func readOnly(t *testing.T, dir string) {
-	t.Helper()
-	if os.Getuid() == 0 {
-		if err := syscall.Mount(dir, dir, "", syscall.MS_BIND, ""); err != nil {
-			t.Skipf("root writes everywhere, and may not mount here: %v", err)
-		}
-		t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
-		require.NoError(t, syscall.Mount("", dir, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
-		require.ErrorIs(t, os.WriteFile(filepath.Join(dir, "x"), nil, 0o600), syscall.EROFS)
-		return
-	}
-	for path := range listing(t, dir) {
-		mode := os.FileMode(0o400)
-		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			mode = 0o500
-			t.Cleanup(func() { require.NoError(t, os.Chmod(path, 0o700)) })
-		}
-		require.NoError(t, os.Chmod(path, mode))
-	}
 }
 
 func TestVerifyBesideAnOwnerAtFullLoadFindsNothing(t *testing.T) {
@@ -243,6 +219,8 @@ func TestDamageIsFoundWithPlaceAndRemedy(t *testing.T) {
 		}, "log.db", "", "not"},
 		"a linked log":     {linking("log.db"), "log.db", "", "not a regular file"},
 		"a linked witness": {linking("witness"), "witness", "", "not a regular file"},
+		"read, not opened": {func(t *testing.T, dir string) { patch(t, filepath.Join(dir, "log.db"), 18, 9) }, "log.db", "", "cannot open it"},
+		"an empty index":   {emptyIndex, "log.db", "", "malformed"},
 		"a lost view":      {removing("views/counts.v1.1.db"), "views/counts.v1.1.db", "", "missing"},
 		"a damaged pointer": {func(t *testing.T, dir string) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "views/counts.live"), []byte("{}"), 0o600))
