@@ -122,7 +122,7 @@ func (e *Engine) Resolve(ctx context.Context, saga, key, commandID string, rejec
 		}
 		r = &result{cmd: c, outcome: outcomeDone}
 		if rejected != nil {
-			r.outcome, r.code, r.reason = outcomeRejected, rejected.RejectionCode(), rejected.Error()
+			r.outcome, r.code, r.reason = outcomeRejected, rejected.RejectionCode(), brief(rejected.Error())
 		}
 		cmd, err := e.outbox.payload(ctx, c)
 		if err != nil {

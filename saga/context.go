@@ -12,6 +12,10 @@ import (
 // have. A step with more parks its instance.
 const MaxEffects = 1000
 
+// MaxState is the size of an instance's state as JSON, in bytes. A step that
+// makes it larger parks its instance.
+const MaxState = 1 << 20
+
 // Context is what a handler acts through. Whatever it asks for takes effect
 // with the step, in one transaction, and not at all where the handler returns
 // an error or panics. It is of no use after the handler has returned, and not

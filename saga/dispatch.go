@@ -82,14 +82,14 @@ func conclude(ctx context.Context, c *command, err error) *result {
 	case err == nil:
 		r.outcome = outcomeDone
 	case refused:
-		r.outcome, r.code, r.reason = outcomeRejected, rejected.RejectionCode(), rejected.Error()
+		r.outcome, r.code, r.reason = outcomeRejected, rejected.RejectionCode(), brief(rejected.Error())
 	case ctx.Err() != nil:
 		r.outcome = outcomeStopped
 	case errors.Is(err, eventstore.ErrClosed), errors.Is(err, eventstore.ErrBusy), errors.Is(err, eventstore.ErrOutcomeUnknown):
 		// The store's fault: it takes nothing, or does not know what it took.
-		r.outcome, r.reason, r.until = outcomeStopped, err.Error(), time.Now().Add(closedPause).UnixNano()
+		r.outcome, r.reason, r.until = outcomeStopped, brief(err.Error()), time.Now().Add(closedPause).UnixNano()
 	default:
-		r.outcome, r.reason = outcomeFailed, err.Error()
+		r.outcome, r.reason = outcomeFailed, brief(err.Error())
 	}
 	return r
 }

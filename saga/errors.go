@@ -60,3 +60,15 @@ func (e *panicError) Unwrap() error {
 	err, _ := e.value.(error)
 	return err
 }
+
+// maxReason bounds the text of a reason that is kept, in bytes.
+const maxReason = 4096
+
+// brief returns what is kept of the text of an error, which may quote a payload.
+func brief(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason], "") + "…"
+	}
+	return text
+}

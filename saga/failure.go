@@ -32,7 +32,7 @@ func (w *work) fail(i *instance, in *input, cause error) error {
 	}
 	w.touch(i)
 	_, hopeless := errors.AsType[*permanentError](cause)
-	reason := fmt.Sprintf("%s %s (%s): %v", in.kind, in.name, in.ref, cause)
+	reason := brief(fmt.Sprintf("%s %s (%s): %v", in.kind, in.name, in.ref, cause))
 	attempts := i.b.attempts
 	if w.e.opts.Attempts != 0 {
 		attempts = w.e.opts.Attempts
@@ -52,6 +52,7 @@ func (w *work) fail(i *instance, in *input, cause error) error {
 
 // park sets the instance aside until an operator acts.
 func (w *work) park(i *instance, reason string) error {
+	reason = brief(reason)
 	i.status, i.reason, i.nextAttempt = Parked, reason, 0
 	w.touch(i)
 	saga, key := w.e.names[i.saga], i.key

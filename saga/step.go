@@ -199,6 +199,9 @@ func (w *work) handle(i *instance, in *input) (c *Context, state string, err err
 	if err != nil {
 		return nil, "", permanent("encode state: %w", err)
 	}
+	if len(raw) > MaxState {
+		return nil, "", permanent("the state has %d bytes, %d are allowed: keep in it what decides, and look the rest up", len(raw), MaxState)
+	}
 	return c, string(raw), nil
 }
 

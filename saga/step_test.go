@@ -2,10 +2,12 @@ package saga
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -510,6 +512,32 @@ func TestAStepWithTooManyEffectsParks(t *testing.T) {
 	w.settle()
 	require.Contains(t, w.instance("order", "1").Reason, "more than 1000 effects")
 	require.Empty(t, w.did())
+}
+
+func TestAStateThatIsTooLargeParks(t *testing.T) {
+	type hoard struct{ Text string }
+	def := Define("hoard", 1, Starts(func(e placed) string { return e.Order }, func(h *hoard, _ *Context, e placed) error {
+		h.Text = strings.Repeat("x", MaxState)
+		return nil
+	}))
+	w := newWorld(t, def)
+	w.emit("s", placed{"1"})
+	w.settle()
+	require.Equal(t, Parked, w.instance("hoard", "1").Status)
+	require.Contains(t, w.instance("hoard", "1").Reason, "bytes, 1048576 are allowed")
+}
+
+func TestWhatIsKeptOfAnErrorIsBounded(t *testing.T) {
+	def := Define("order", 1, Starts(byPlaced, func(*order, *Context, placed) error {
+		return errors.New("not UTF-8 \xff " + strings.Repeat("é", 1<<20))
+	}), Retries(1, time.Hour))
+	w := newWorld(t, def)
+	w.emit("s", placed{"1"})
+	w.settle()
+	reason := w.instance("order", "1").Reason
+	require.Contains(t, reason, "not UTF-8 \uFFFD é")
+	require.Less(t, len(reason), 2*maxReason)
+	require.True(t, utf8.ValidString(reason))
 }
 
 func TestMisuseOfTheContextParks(t *testing.T) {

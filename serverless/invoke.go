@@ -54,7 +54,8 @@ func (h *Host) Invoke(ctx context.Context, name string, payload any) (Result, er
 // goroutine, and opens the host if need be. It is safe for concurrent use, and
 // may be called from functions.
 //
-// Errors: ErrUnknownFunction, ErrPayload, ErrIDRequired, ErrClosed, those of
+// A payload has at most MaxPayload bytes as JSON, an id is a name as streams
+// have. Errors: ErrUnknownFunction, ErrPayload, eventstore.ErrInvalid, ErrIDRequired, ErrClosed, those of
 // Open, and the function's own; a panic is a bus.PanicError. A command that
 // the domain refuses is a bus.Rejection.
 func (h *Host) Do(ctx context.Context, r Request) (Result, error) {
@@ -74,6 +75,12 @@ func (h *Host) Do(ctx context.Context, r Request) (Result, error) {
 		return Result{}, fmt.Errorf("command %q: %w: it has none", f.name, ErrPayload)
 	}
 	data, err := encodePayload(r.Payload)
+	if err == nil && len(data) > MaxPayload {
+		err = fmt.Errorf("%w: has %d bytes, %d are allowed", ErrPayload, len(data), MaxPayload)
+	}
+	if err == nil && r.ID != "" {
+		err = eventstore.CheckName("command id", r.ID)
+	}
 	if err != nil {
 		return Result{}, fmt.Errorf("%s %q: %w", f.kind, f.name, err)
 	}

@@ -44,6 +44,8 @@ const (
 	MaxAttempts = 1000
 	// MaxConcurrency is the most partitions of a function.
 	MaxConcurrency = 256
+	// MaxPayload is the size of the payload of a call, as JSON, in bytes.
+	MaxPayload = 4 << 20
 )
 
 // RetryPolicy says how often and how long a function is called with an event

@@ -3,12 +3,14 @@ package serverless_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/saga"
 	"github.com/leat-go/leat/serverless"
 )
@@ -88,4 +90,11 @@ func TestACommandHasAPayload(t *testing.T) {
 	_, err = b.Invoke(t.Context(), "deposti", Deposit{})
 	require.ErrorIs(t, err, serverless.ErrUnknownFunction)
 	require.ErrorContains(t, err, `"deposit"`, "it says what there is")
+	_, err = b.Invoke(t.Context(), "deposit", append(append([]byte(`{"Account":"`), make([]byte, serverless.MaxPayload)...), `"}`...))
+	require.ErrorIs(t, err, serverless.ErrPayload)
+	require.ErrorContains(t, err, "are allowed")
+	for _, id := range []string{"a\nb", "\xff", strings.Repeat("x", eventstore.MaxName+1)} {
+		_, err = b.Do(t.Context(), serverless.Request{Function: "deposit", ID: id, Payload: Deposit{}})
+		require.ErrorIs(t, err, eventstore.ErrInvalid, "%q", id)
+	}
 }

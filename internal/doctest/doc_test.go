@@ -160,6 +160,9 @@ func TestTheReadmesLimitsAreTheConstants(t *testing.T) {
 		"eventstore.MaxData":         size(eventstore.MaxData),
 		"eventstore.MaxMetadata":     size(eventstore.MaxMetadata),
 		"eventstore.MaxBatch":        number(eventstore.MaxBatch),
+		"eventstore.MaxBatchBytes":   size(eventstore.MaxBatchBytes),
+		"eventstore.MaxGuards":       number(eventstore.MaxGuards),
+		"eventstore.MaxFilter":       number(eventstore.MaxFilter),
 		"eventstore.MaxName":         size(eventstore.MaxName),
 		"eventstore.MaxPage":         number(eventstore.MaxPage),
 		"sqlite.Queue":               number(sqlite.Queue),
@@ -171,8 +174,10 @@ func TestTheReadmesLimitsAreTheConstants(t *testing.T) {
 		"projection.DefaultAttempts": number(projection.DefaultAttempts),
 		"serverless.DefaultAttempts": number(serverless.DefaultAttempts),
 		"serverless.MaxConcurrency":  number(serverless.MaxConcurrency),
+		"serverless.MaxPayload":      size(serverless.MaxPayload),
 		"saga.Workers":               number(saga.Workers),
 		"saga.MaxEffects":            number(saga.MaxEffects),
+		"saga.MaxState":              size(saga.MaxState),
 		"saga.MaxHops":               number(saga.MaxHops),
 	}
 	rows := limitRow.FindAllStringSubmatch(read(t, "README.md"), -1)
