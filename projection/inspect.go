@@ -29,6 +29,11 @@ const pointerSuffix = ".live"
 // An error means that it could not look.
 func Inspect(ctx context.Context, dir string) ([]bus.Inspection, error) {
 	views := filepath.Join(dir, viewsDir)
+	if info, err := os.Lstat(views); err == nil && !info.IsDir() {
+		return []bus.Inspection{{File: viewsDir, Findings: []eventstore.Finding{{
+			File: viewsDir, Reason: "it is not a directory", Remedy: "move it away: read models are built anew from the log",
+		}}}}, nil
+	}
 	entries, err := os.ReadDir(views)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -77,6 +77,11 @@ func TestInspectSaysWhatIsWrongWithReadModels(t *testing.T) {
 			require.Contains(t, fmt.Sprint(found), says)
 		})
 	}
+	linked := t.TempDir()
+	require.NoError(t, os.Symlink(filepath.Join(dir, viewsDir), filepath.Join(linked, viewsDir)))
+	list, err = Inspect(t.Context(), linked)
+	require.NoError(t, err)
+	require.Contains(t, fmt.Sprint(list), "it is not a directory")
 	list, err = Inspect(t.Context(), t.TempDir())
 	require.NoError(t, err)
 	require.Empty(t, list)

@@ -47,9 +47,17 @@ func list(dir string) (files []source, odd []eventstore.Finding, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	views, err := os.ReadDir(filepath.Join(dir, viewsDir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	var views []os.DirEntry
+	switch info, err := os.Lstat(filepath.Join(dir, viewsDir)); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
 		return nil, nil, err
+	case !info.IsDir():
+		odd = append(odd, notLookedAt(viewsDir, "directory", info))
+	default:
+		if views, err = os.ReadDir(filepath.Join(dir, viewsDir)); err != nil {
+			return nil, nil, err
+		}
 	}
 	for _, e := range entries {
 		if belongs(e.Name()) {
@@ -73,12 +81,16 @@ func list(dir string) (files []source, odd []eventstore.Finding, err error) {
 			regular = append(regular, f)
 			continue
 		}
-		odd = append(odd, eventstore.Finding{
-			File: f.path, Reason: fmt.Sprintf("it is not a regular file (%v), and was not looked at", f.info.Mode().Type()),
-			Remedy: "put the file itself in its place",
-		})
+		odd = append(odd, notLookedAt(f.path, "regular file", f.info))
 	}
 	return regular, odd, nil
+}
+
+func notLookedAt(path, what string, info os.FileInfo) eventstore.Finding {
+	return eventstore.Finding{
+		File: path, Reason: fmt.Sprintf("it is not a %s (%v), and was not looked at", what, info.Mode().Type()),
+		Remedy: "put the " + what + " itself in its place",
+	}
 }
 
 // belongs tells whether a file of the directory is one of a store.

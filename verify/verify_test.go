@@ -218,6 +218,7 @@ func TestDamageIsFoundWithPlaceAndRemedy(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "log.db"), make([]byte, 8192), 0o600))
 		}, "log.db", "", "not"},
 		"a linked log":     {linking("log.db"), "log.db", "", "not a regular file"},
+		"linked views":     {linking("views"), "views", "", "not a directory"},
 		"a linked witness": {linking("witness"), "witness", "", "not a regular file"},
 		"read, not opened": {func(t *testing.T, dir string) { patch(t, filepath.Join(dir, "log.db"), 18, 9) }, "log.db", "", "cannot open it"},
 		"an empty index":   {emptyIndex, "log.db", "", "malformed"},

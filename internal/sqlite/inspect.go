@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"github.com/mattn/go-sqlite3"
+
+	"github.com/leat-go/leat/internal/disk"
 )
 
 // Limits of Inspect.
@@ -138,6 +140,8 @@ func problem(problems []string, err error) ([]string, error) {
 	switch {
 	case errors.As(err, &schema):
 		return append(problems, schema.Object+" "+schema.Problem), nil
+	case errors.Is(err, disk.ErrNotPlain):
+		return append(problems, "it is a link, or no regular file, or has a second name"), nil
 	case IsNotDatabase(err):
 		return append(problems, "it is no SQLite database"), nil
 	case errors.Is(err, ErrForeign):

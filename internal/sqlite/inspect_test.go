@@ -82,6 +82,10 @@ func TestInspectSaysWhatIsWrong(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(path, append(data[:4096:4096], make([]byte, len(data)-4096)...), 0o600))
 		}, format, "malformed", nil},
+		"a link": {func(t *testing.T, path string) {
+			require.NoError(t, os.Rename(path, path+".real"))
+			require.NoError(t, os.Symlink(path+".real", path))
+		}, format, "it is a link", nil},
 		"newer": {func(t *testing.T, path string) { edit(t, path, "PRAGMA user_version = 9") }, format, "", sqlite.ErrNewer},
 		"gone":  {func(t *testing.T, path string) { require.NoError(t, os.Remove(path)) }, format, "", fs.ErrNotExist},
 	} {
