@@ -2,10 +2,12 @@ package invariant_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,27 +23,58 @@ import (
 	"github.com/leat-go/leat/serverless"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if lived.dir != "" {
+			if err := os.RemoveAll(filepath.Dir(lived.dir)); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = max(code, 1)
+			}
+		}
+		os.Exit(code)
+	}))
+}
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// lived is a store that has lived a while, in the middle of things, and what is
-// known of it.
-func lived(t *testing.T) (dir string, h *invariant.History) {
+// lived is a store that has lived a while, in the middle of things, and all
+// that is known of it.
+var lived = struct {
+	once sync.Once
+	dir  string
+	know []func(*invariant.History)
+}{}
+
+// copyOf returns a copy of that store, and its history.
+func copyOf(t *testing.T) (dir string, h *invariant.History) {
 	t.Helper()
-	ctx := t.Context()
+	lived.once.Do(func() { live(t) })
 	dir, h = filepath.Join(t.TempDir(), "store"), invariant.NewHistory()
-	clk := clock.NewVirtual(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
-	store, err := sqlite.Open(ctx, dir, &sqlite.Options{Clock: clk, Logger: quiet})
+	require.NoError(t, os.CopyFS(dir, os.DirFS(lived.dir)))
+	for _, know := range lived.know {
+		know(h)
+	}
+	return dir, h
+}
+
+func live(t *testing.T) {
+	t.Helper()
+	ctx, know := t.Context(), func(fn func(*invariant.History)) { lived.know = append(lived.know, fn) }
+	parent, err := os.MkdirTemp("", "leat-lived-")
 	require.NoError(t, err)
-	b := bank.New(store, bank.Options{Clock: clk, Version: 2, Effect: h.Effect})
+	lived.dir = filepath.Join(parent, "store")
+	clk := clock.NewVirtual(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	store, err := sqlite.Open(ctx, lived.dir, &sqlite.Options{Clock: clk, Logger: quiet})
+	require.NoError(t, err)
+	b := bank.New(store, bank.Options{Clock: clk, Version: 2, Effect: func(function, id string) {
+		know(func(h *invariant.History) { h.Effect(function, id) })
+	}})
 	require.NoError(t, b.Open(ctx))
 	for n := range 25 {
 		for a, kind := range bank.Appenders {
 			label := bank.Label(0, a, n)
 			batch, err := bank.Batch(label)
 			require.NoError(t, err)
-			h.Sent(label, batch)
 			var commit eventstore.Commit
 			switch kind {
 			case bank.Deposit:
@@ -52,7 +85,7 @@ func lived(t *testing.T) (dir string, h *invariant.History) {
 				commit, err = store.Append(ctx, batch)
 				require.NoError(t, err)
 			}
-			h.Acked(label, commit.First, commit.Last)
+			know(func(h *invariant.History) { h.Sent(label, batch); h.Acked(label, commit.First, commit.Last) })
 		}
 	}
 	// Some timers have fired, some have not.
@@ -60,7 +93,6 @@ func lived(t *testing.T) (dir string, h *invariant.History) {
 	require.NoError(t, err)
 	require.NoError(t, b.Close())
 	require.NoError(t, store.Close())
-	return dir, h
 }
 
 func do(ctx context.Context, t *testing.T, b *bank.Bank, label string, kind bank.Kind, payload any) eventstore.Commit {
@@ -95,7 +127,7 @@ func change(t *testing.T, path string, statements ...string) {
 }
 
 func TestASoundStoreBreaksNothing(t *testing.T) {
-	dir, h := lived(t)
+	dir, h := copyOf(t)
 	r := check(t, dir, h)
 	require.NoError(t, r.Err())
 	require.Equal(t, 2, r.Models)
@@ -118,7 +150,7 @@ func TestASoundStoreBreaksNothing(t *testing.T) {
 }
 
 func TestWhatIsKnownIsComparedWithTheLog(t *testing.T) {
-	dir, h := lived(t)
+	dir, h := copyOf(t)
 	require.NoError(t, check(t, dir, h).Err())
 	notes, loose := bank.Label(0, 0, 7), bank.Label(9, 2, 0)
 	gone, err := bank.Batch(loose)
@@ -154,7 +186,7 @@ func TestWhatIsKnownIsComparedWithTheLog(t *testing.T) {
 
 // What came from a process that is dead, without an ID, comes late or never.
 func TestALooseBatchThatWasNotThereNeverComes(t *testing.T) {
-	dir, h := lived(t)
+	dir, h := copyOf(t)
 	label := bank.Label(3, 2, 0)
 	b, err := bank.Batch(label)
 	require.NoError(t, err)
@@ -185,7 +217,7 @@ func TestWhatIsWrongInAFileIsFound(t *testing.T) {
 		"an event":                 {"log.db", []string{`DROP TRIGGER events_are_not_changed`}, "I7"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, h := lived(t)
+			dir, h := copyOf(t)
 			if strings.HasPrefix(c.statements[0], "DROP") {
 				db, err := file.Open(t.Context(), filepath.Join(dir, c.file), file.Options{})
 				require.NoError(t, err)
