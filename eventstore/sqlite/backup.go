@@ -44,7 +44,7 @@ func (s *Store) Backup(ctx context.Context, dst string) (err error) {
 		return err
 	}
 	defer end()
-	fail := func(err error) error { return fmt.Errorf("eventstore/sqlite: back up %s: %w", s.dir, err) }
+	fail := func(err error) error { return fmt.Errorf("eventstore/sqlite: back up %s: %w", s.dir, diskFull(err)) }
 	least, err := s.acknowledged()
 	if err != nil {
 		return fail(err)

@@ -45,6 +45,8 @@ func play(part, dir string) error {
 		return playIOError(dir, true)
 	case "full disk":
 		return playFullDisk(dir)
+	case "full destination":
+		return playFullDestination(dir)
 	case "visit":
 		return playVisit(dir)
 	case "hold":
@@ -301,20 +303,7 @@ func playFullDisk(dir string) error {
 	return s.Close()
 }
 
-func TestARealFullDisk(t *testing.T) {
-	cmd := command(t, "full disk", t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := cmd.Output()
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || strings.HasPrefix(string(out), "skip:") {
-		t.Skipf("no mount namespace here: %v %s", err, out)
-	}
-	require.NoError(t, err)
-	t.Log(string(out))
-}
+func TestARealFullDisk(t *testing.T) { ownMounts(t, "full disk") }
 
 func TestARemovedWriteAheadLogStopsWritesWithinACommit(t *testing.T) {
 	for name, damage := range map[string]func(path string) error{

@@ -3,13 +3,14 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/leat-go/leat/eventstore"
 	file "github.com/leat-go/leat/internal/sqlite"
 )
 
-// ErrDiskFull: there was no room for the append. Writes go on as soon as there
-// is. An append that is refused with ErrDiskFull alone was not stored; where
+// ErrDiskFull: there was no room, for an append, a backup or a restored store.
+// Writes go on as soon as there is. An append that is refused with ErrDiskFull alone was not stored; where
 // the room ran out during the commit it is an eventstore.ErrOutcomeUnknown as
 // well, to be repeated with the same batch ID.
 var ErrDiskFull = errors.New("eventstore/sqlite: disk full")
@@ -35,6 +36,15 @@ func fileError(path, doing string, err error) error {
 	default:
 		return fmt.Errorf("eventstore/sqlite: %s: %s: %w", path, doing, err)
 	}
+}
+
+// diskFull marks the error of making a backup or a store for which there was no
+// room.
+func diskFull(err error) error {
+	if file.IsFull(err) || errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("%w: free some space, or name another disk: %w", ErrDiskFull, err)
+	}
+	return err
 }
 
 // isPassing tells whether a transaction failed for a reason that may be gone

@@ -75,7 +75,7 @@ func Restore(ctx context.Context, backup, dst string, opts *RestoreOptions) (_ R
 		return Restored{}, fmt.Errorf("eventstore/sqlite: restore %s: %w", backup, err)
 	}
 	if err := r.run(ctx, dst); err != nil {
-		return Restored{}, fmt.Errorf("eventstore/sqlite: restore %s: %w", r.src, r.relocate(err))
+		return Restored{}, fmt.Errorf("eventstore/sqlite: restore %s: %w", r.src, diskFull(r.relocate(err)))
 	}
 	return r.result, nil
 }
