@@ -63,9 +63,9 @@ type Life struct {
 	kill   sync.Once
 }
 
-// Start starts the program.
-func Start(program string, o Options) (*Life, error) {
-	l := &Life{cmd: exec.Command(program, o.Args...), ended: make(chan struct{})}
+// Start starts the program. It is killed when ctx ends.
+func Start(ctx context.Context, program string, o Options) (*Life, error) {
+	l := &Life{cmd: exec.CommandContext(ctx, program, o.Args...), ended: make(chan struct{})}
 	l.cmd.Env = append(append(os.Environ(), pointVariable+"="+o.Point), o.Env...)
 	l.cmd.Stderr = &l.errors
 	out, err := l.cmd.StdoutPipe()

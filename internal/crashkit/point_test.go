@@ -24,7 +24,7 @@ const (
 	// reachWithin is how long a life may take to come to its place.
 	reachWithin = 2 * time.Second
 	// tries is how often a place is tried anew, on a new store, in one run.
-	tries = 3
+	tries = 5
 	// leastPoints and leastRuns are what the long form must reach.
 	leastPoints, leastRuns = 25, 500
 )
@@ -58,6 +58,8 @@ var roads = map[crash.Point]road{
 	crash.ViewWentBack:    {back: true, most: 1},
 	crash.ViewRemoved:     {most: 4},
 	crash.SagaSwept:       {used: true, most: 2},
+	crash.SagaRejected:    {most: 4},
+	crash.SagaUnwinding:   {most: 4},
 	crash.LetterWaits:     {most: 2},
 	crash.LetterWritten:   {most: 3},
 	crash.LetterRetried:   {most: 3},

@@ -114,7 +114,7 @@ func (s *subject) live(d death) ending {
 	require.NoError(s.t, err)
 	acks := make(chan struct{})
 	left := d.acks
-	life, err := crashkit.Start(s.program, crashkit.Options{Env: []string{env}, Point: d.point, Line: func(line string) {
+	life, err := crashkit.Start(s.t.Context(), s.program, crashkit.Options{Env: []string{env}, Point: d.point, Line: func(line string) {
 		if s.line(line); strings.HasPrefix(line, bank.SayAcked) {
 			if left--; left == 0 {
 				close(acks)

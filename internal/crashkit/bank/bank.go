@@ -84,7 +84,7 @@ func New(store *sqlite.Store, o Options) *Bank {
 	})
 	serverless.Command(b.Host, Credit{}.CommandType(), func(ctx context.Context, c Credit) (eventstore.Commit, error) {
 		return accounts.Update(ctx, c.Account, decide(Credited(c), func(a *Account) error {
-			if a.Cents+c.Cents > Full {
+			if a.Cents+c.Cents > Full || c.Cents%10 == digit {
 				return errFull
 			}
 			if unlucky(failing) {

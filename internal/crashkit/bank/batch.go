@@ -35,8 +35,10 @@ var Appenders = []Kind{Notes, Notes, Loose, Own, Contested, Contested, Deposit, 
 const (
 	noteStreams = 40
 	accounts    = 12
-	// Full is what an account holds at most: a credit beyond it is refused.
-	Full = 2500
+	// Full is what an account holds at most: a credit beyond it is refused, and
+	// so is one that ends in the digit of bad luck.
+	Full  = 2500
+	digit = 7
 )
 
 // Label names the n-th batch of an appender of a life.
@@ -162,5 +164,9 @@ func request(label string) Requested {
 	for to == from {
 		to = account(r)
 	}
-	return Requested{ID: label, From: from, To: to, Cents: 1 + r.Int64N(60)}
+	cents := 1 + r.Int64N(60)
+	if r.IntN(6) == 0 {
+		cents = 2 * Full // more than any account holds
+	}
+	return Requested{ID: label, From: from, To: to, Cents: cents}
 }

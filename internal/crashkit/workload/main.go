@@ -68,7 +68,7 @@ func (p *program) fail(stop context.CancelFunc, err error) {
 func (p *program) run() (err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	var clk clock.Clock = clock.System()
+	clk := clock.System()
 	if p.plan.Drain {
 		clk = clock.NewVirtual(time.Now())
 	}
