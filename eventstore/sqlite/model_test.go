@@ -294,6 +294,7 @@ func TestExperimentModel(t *testing.T) {
 	e := experiment.Start(t, "model: random steps against the memory store", "100,000 steps, 0 differences")
 	n := e.N(2000, 100_000)
 	set(t, "rapid.steps", fmt.Sprint(stepsOfARun))
+	set(t, "rapid.nofailfile", "true") // the seed of the experiment repeats it
 	dir, runs, steps := experiment.Dir(t), 0, 0
 	run := func(t *rapid.T) {
 		runs++
