@@ -26,10 +26,13 @@
 // # When the disk fails
 //
 // After an I/O error, a damaged page or a write-ahead log that was removed or
-// replaced by another program, writes stop with eventstore.ErrOutcomeUnknown
-// until the store is closed and opened again; reads go on, and Err tells the
-// cause. A full disk is no such case: the append is refused with ErrDiskFull
-// and the next one is tried again.
+// replaced by another program, writes stop with eventstore.ErrOutcomeUnknown;
+// reads go on, and Err tells the cause. Reopen has them go on in place once that
+// is gone, which a serverless.Host calls by itself, but not where files were
+// taken away: then Backup copies what was acknowledged from what is still open.
+// A full disk is no such case: the append is refused with ErrDiskFull and the
+// next one is tried again. Nor is a write-ahead log at Options.MaxWAL, which a
+// read that does not end keeps from being emptied: eventstore.ErrBusy.
 //
 // Nothing but SQLite may open log.db, log.db-wal and log.db-shm while the
 // store is open, not even to copy them: closing them drops the locks that keep
