@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -74,7 +73,6 @@ func TestExperimentFileDamage(t *testing.T) {
 	require.Zero(t, tally.undetected)
 	require.Zero(t, tally.panics)
 	require.Greater(t, tally.found, mutations/2, "mutations do harm")
-	t.Logf("kinds of findings: %v", slices.Sorted(maps.Keys(tally.reasons)))
 }
 
 // result is what became of one mutation.
@@ -82,7 +80,6 @@ type result struct {
 	found, refused, harmless, undetected, panicked, silent bool
 	took                                                   time.Duration
 	faults                                                 []string
-	reasons                                                []string
 }
 
 func (r *result) fault(format string, args ...any) {
@@ -121,9 +118,6 @@ func trial(i *image, m *mutation, dir string) (r result) {
 		r.fault("it could not look: %v", err)
 	case !report.OK():
 		r.found = true
-		for _, f := range report.Findings {
-			r.reasons = append(r.reasons, f.String())
-		}
 	}
 	if after, err := taken(dir); err != nil || !reflect.DeepEqual(before, after) {
 		r.fault("verifying changed the store: %v", err)
@@ -245,7 +239,6 @@ type tally struct {
 	mu                                                   sync.Mutex // guards all
 	found, refused, harmless, undetected, panics, silent int
 	longest                                              time.Duration
-	reasons                                              map[string]bool
 }
 
 func (y *tally) add(r result) {
@@ -260,15 +253,4 @@ func (y *tally) add(r result) {
 		}
 	}
 	y.longest = max(y.longest, r.took)
-	if y.reasons == nil {
-		y.reasons = map[string]bool{}
-	}
-	for _, reason := range r.reasons {
-		y.reasons[kind(reason)] = true
-	}
-}
-
-// kind is a finding without its numbers and names.
-func kind(reason string) string {
-	return strings.Join(strings.FieldsFunc(reason, func(r rune) bool { return r >= '0' && r <= '9' }), "#")
 }

@@ -57,7 +57,9 @@ func (in *inspection) run(ctx context.Context) error {
 	}
 	for i := range in.report.Findings {
 		f := &in.report.Findings[i]
-		// SQLite says more than one thing in a line, or in several.
+		// SQLite says more than one thing at once, and names can be damaged.
+		f.Place = strings.ToValidUTF8(f.Place, "\uFFFD")
+		f.Reason = strings.ToValidUTF8(f.Reason, "\uFFFD")
 		f.Reason = strings.Join(strings.Fields(strings.ReplaceAll(f.Reason, "*** in database main ***", "")), " ")
 	}
 	return err

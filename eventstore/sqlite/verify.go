@@ -292,7 +292,7 @@ const (
 		LIMIT ?`
 	// SQLite checks no CHECK of a file that is opened read-only.
 	selectMisfiled = `
-		SELECT 'stream "' || name || '"', 'its category is given as "' || category || '"'
+		SELECT 'stream "' || name || '"', 'its category is given as "' || COALESCE(category, '') || '"'
 		FROM streams
 		WHERE ? >= 0 AND category IS NOT substr(name, 1, instr(name || '-', '-') - 1)
 		LIMIT ?`
