@@ -3,6 +3,7 @@ package eventstore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"sync/atomic"
@@ -53,6 +54,9 @@ func (r RawMetadata) Decode() (Metadata, error) {
 	}
 	if err := json.Unmarshal(r, &m); err != nil {
 		return nil, fmt.Errorf("eventstore: decode metadata: %w", err)
+	}
+	if m == nil {
+		return nil, errors.New("eventstore: decode metadata: it is null, which no append stores")
 	}
 	return m, nil
 }

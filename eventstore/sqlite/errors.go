@@ -31,7 +31,7 @@ func fileError(path, doing string, err error) error {
 		return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("%s: %v", doing, err)}
 	case file.IsTooBig(err): // appends are bounded before
 		return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("%s: a row or value has more than %d bytes, which is not this program's: restore it from a backup", doing, file.MaxRow)}
-	case file.IsCorrupt(err), errors.As(err, new(*unexpectedError)):
+	case file.IsUnreadable(err), errors.As(err, new(*unexpectedError)): // the statements are constants
 		return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("%s: %v: restore it from a backup", doing, err)}
 	default:
 		return fmt.Errorf("eventstore/sqlite: %s: %s: %w", path, doing, err)
