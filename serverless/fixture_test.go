@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 		child(dir)
 		return
 	}
+	if dir := os.Getenv(shopDir); dir != "" {
+		shopChild(dir, os.Getenv(shopLife))
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 
