@@ -92,9 +92,9 @@ func TestASoundStoreHasNoFindingsAndIsNotChanged(t *testing.T) {
 
 func TestVerifyBesideAnOwnerAtFullLoadFindsNothing(t *testing.T) {
 	dir := t.TempDir()
-	store, stop := desk(t, dir, 5)
+	_, stop := desk(t, dir, 5)
 	stop()
-	store = open(t, dir)
+	store := open(t, dir)
 	h := wire(store)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
