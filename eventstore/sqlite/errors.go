@@ -10,9 +10,10 @@ import (
 )
 
 // ErrDiskFull: there was no room, for an append, a backup or a restored store.
-// Writes go on as soon as there is. An append that is refused with ErrDiskFull alone was not stored; where
-// the room ran out during the commit it is an eventstore.ErrOutcomeUnknown as
-// well, to be repeated with the same batch ID.
+// Writes go on as soon as there is. An append that is refused with it is
+// eventstore.ErrBusy as well, and was not stored; where the room ran out during
+// the commit it is eventstore.ErrOutcomeUnknown instead, to be repeated with
+// the same batch ID.
 var ErrDiskFull = errors.New("eventstore/sqlite: disk full")
 
 // ErrReadOnly: the store was opened with OpenReadOnly.
@@ -58,7 +59,7 @@ func isPassing(err error) bool {
 func notStored(path string, err error) error {
 	switch {
 	case file.IsFull(err):
-		return fmt.Errorf("%w: nothing was stored in %s: free some space and append again: %w", ErrDiskFull, path, err)
+		return fmt.Errorf("%w: %w: nothing was stored in %s: free some space and append again: %w", eventstore.ErrBusy, ErrDiskFull, path, err)
 	case errors.Is(err, file.ErrWALFull):
 		return fmt.Errorf("%w: nothing was stored: %w", eventstore.ErrBusy, err)
 	case file.IsBusy(err):

@@ -138,6 +138,7 @@ func TestAFullDiskRefusesAndGoesOn(t *testing.T) {
 		write("ride-1", eventstore.Exists(), event("asked", "c")),                 // good because of its neighbour
 	)
 	require.ErrorIs(t, answers[0].err, sqlite.ErrDiskFull)
+	require.ErrorIs(t, answers[0].err, eventstore.ErrBusy, "no fault of the command or function that appends")
 	require.NotErrorIs(t, answers[0].err, eventstore.ErrOutcomeUnknown)
 	for i, a := range answers[1:] {
 		require.Truef(t, a.err == nil || errors.Is(a.err, sqlite.ErrDiskFull) || (i == 1 || i == 2) && errors.Is(a.err, eventstore.ErrConflict), "%v", a.err)
