@@ -27,6 +27,10 @@ func TestMain(m *testing.M) {
 		child(dir, os.Getenv(childStep))
 		return
 	}
+	if dir := os.Getenv(rebuildDir); dir != "" {
+		rebuildChild(dir, os.Getenv(rebuildVersion))
+		return
+	}
 	// A default that the command line can raise.
 	if err := flag.Set("rapid.checks", "40"); err != nil {
 		panic(err)
