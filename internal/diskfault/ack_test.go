@@ -85,7 +85,7 @@ func TestEtcd14370_AcknowledgedBeforeItWasSynced(t *testing.T) {
 		c := newClient(dir, sqlite.Full, 100, tellMarks(t, record))
 		s, err := c.open(t.Context())
 		require.NoError(t, err)
-		require.NoError(t, c.round(t.Context(), s, 1))
+		require.NoError(t, c.round(t.Context(), s, 1, ordinary))
 
 		sync := inject(t, faultvfs.Fault{Kind: faultvfs.Sync, Suffix: walName, Times: faultvfs.Forever})
 		err = c.append(t.Context(), s, "unsynced", one("unsynced"))
@@ -109,7 +109,7 @@ func TestEtcd14370_AcknowledgedBeforeItWasSynced(t *testing.T) {
 		_, err := checkImage(image, &invariant.Options{History: tp.history(t, number+1)})
 		require.NoError(t, err)
 	})
-	require.Equal(t, appenders*roundBlocks, acks)
+	require.Equal(t, appenders*ordinary, acks)
 }
 
 // TestS3gw702_TheWriteAheadLogWasUnlinked: a sqlite3 shell that looked at the

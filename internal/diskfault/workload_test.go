@@ -25,17 +25,17 @@ import (
 
 // Sizes of a workload on a log.
 const (
-	appenders   = 4
-	streams     = 5
-	roundBlocks = 3 // appends of an appender in a round
-	largest     = 3000
+	appenders = 4
+	streams   = 5
+	ordinary  = 3 // appends of an appender in a round
+	largest   = 3000
 )
 
 // report is a mark: what is known from then on.
 type report struct {
-	Event string            // "sent", "acked", "refused", "effect"
+	Event string            // "sent", "acked", "refused", "effect", "saw"
 	Label string            // of the batch, or the function
-	ID    string            `json:",omitempty"` // of the event of an effect
+	ID    string            `json:",omitempty"` // of the event of an effect, or that was seen at First
 	Batch *eventstore.Batch `json:",omitempty"`
 	First int64
 	Last  int64
@@ -127,15 +127,16 @@ func (c *client) repeat(ctx context.Context, s *sqlite.Store) error {
 	return errors.Join(errs...)
 }
 
-// round has several append at once, with pauses in which the witness is
-// written. It returns what any of them was answered but an acknowledgement.
-func (c *client) round(ctx context.Context, s *sqlite.Store, seed uint64) error {
+// round has several append at once, each so often, with pauses in which the
+// witness is written. It returns what any of them was answered but an
+// acknowledgement.
+func (c *client) round(ctx context.Context, s *sqlite.Store, seed uint64, each int) error {
 	var wg sync.WaitGroup
 	errs := make([]error, appenders)
 	for a := range appenders {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(seed, uint64(a)))
-			for range roundBlocks {
+			for range each {
 				if r.IntN(3) == 0 {
 					time.Sleep(time.Duration(r.IntN(1500)) * time.Millisecond) // of a clock that costs nothing
 				}
@@ -178,6 +179,8 @@ func (tp *tape) history(t testing.TB, cut int) *invariant.History {
 			h.Acked(m.Label, m.First, m.Last)
 		case "refused":
 			h.Refused(m.Label)
+		case "saw":
+			h.Saw(m.First, m.ID)
 		case "effect":
 			h.Effect(m.Label, m.ID)
 		}
@@ -210,7 +213,7 @@ func recordLog(t *testing.T, d sqlite.Durability, dir string, r *rand.Rand) (tp 
 		s, err := c.open(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, c.repeat(t.Context(), s))
-		require.NoError(t, c.round(t.Context(), s, r.Uint64()))
+		require.NoError(t, c.round(t.Context(), s, r.Uint64(), ordinary))
 		require.NoError(t, s.Close())
 		tp = &tape{log: record.Stop()}
 	})
@@ -230,7 +233,7 @@ func live(t *testing.T, c *client, r *rand.Rand, killed bool) {
 	require.NoError(t, err)
 	err = c.repeat(t.Context(), s)
 	for range 1 + r.IntN(2) {
-		err = errors.Join(err, c.round(t.Context(), s, r.Uint64()))
+		err = errors.Join(err, c.round(t.Context(), s, r.Uint64(), ordinary))
 	}
 	err = errors.Join(err, s.Close())
 	if !killed {
