@@ -163,16 +163,16 @@ func (k *keeper) lately() bool {
 }
 
 // look tells whether the store has stopped, or the keeper has yet to notice
-// that it goes on; the error of the last attempt; and what is closed when
-// either changes.
-func (k *keeper) look() (stopped bool, failed error, changed <-chan struct{}) {
+// that it goes on; what is closed when that may have changed; and the error of
+// the last attempt.
+func (k *keeper) look() (stopped bool, changed <-chan struct{}, failed error) {
 	stopped = k.store.Err() != nil
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.changed == nil {
 		k.changed = make(chan struct{})
 	}
-	return stopped || k.status.Stopped, k.failed, k.changed
+	return stopped || k.status.Stopped, k.changed, k.failed
 }
 
 // await waits until the store goes on. It returns a StoppedError where ctx ends
@@ -180,7 +180,7 @@ func (k *keeper) look() (stopped bool, failed error, changed <-chan struct{}) {
 // that does not mend itself.
 func (k *keeper) await(ctx context.Context, patient bool) error {
 	for {
-		stopped, failed, changed := k.look()
+		stopped, changed, failed := k.look()
 		switch {
 		case !stopped:
 			return nil
