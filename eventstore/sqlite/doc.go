@@ -17,11 +17,18 @@
 //
 // Every event's row holds a SHA-256 over the row and the hash of the row
 // before; batch IDs are chained likewise. A small file beside the log, the
-// witness, remembers a recent head, and Open refuses a log that fell behind
-// it. Verify reads everything and reports what is not as it was written. What
+// witness, remembers a recent head from the log's creation on, and Open refuses
+// a log that fell behind it or has lost it. Verify reads everything and reports what is not as it was written. What
 // is not promised: a hash chain without a key finds damage and clumsy hands,
 // not somebody who recomputes the whole chain and the witness; and what was
 // appended in the last second before a power cut is not under the witness.
+//
+// # Back up and restore
+//
+// Backup copies the whole store while it is in use, into a directory of which
+// Restore makes a store again, once it has verified it. A restored log begins a
+// new epoch: checkpoints from before the backup go on, later ones are
+// eventstore.ErrRewound, however far the log has grown.
 //
 // # When the disk fails
 //

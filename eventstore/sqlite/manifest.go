@@ -90,13 +90,35 @@ func readManifest(path string) (*manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("eventstore/sqlite: manifest: %w", err)
 	}
-	var m manifest
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&m); err != nil || m.Format != manifestFormat {
+	m, err := parseManifest(data)
+	if err != nil {
 		return nil, &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("it cannot be read (%v)", err)}
 	}
 	return &m, nil
+}
+
+// parseManifest reads what a manifest holds: that and nothing else. A name in
+// it is compared with those of files, and never used as one.
+func parseManifest(data []byte) (m manifest, err error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&m); err != nil {
+		return manifest{}, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return manifest{}, errors.New("something stands behind it")
+	}
+	if m.Format != manifestFormat {
+		return manifest{}, fmt.Errorf("its format is %d, this program knows %d", m.Format, manifestFormat)
+	}
+	seen := map[string]bool{}
+	for _, f := range m.Files {
+		if seen[f.Name] {
+			return manifest{}, fmt.Errorf("it names %q twice", f.Name)
+		}
+		seen[f.Name] = true
+	}
+	return m, nil
 }
 
 // differs says in what a directory with these files is not what the manifest

@@ -47,7 +47,7 @@ func logFormat() (file.Format, int, error) {
 //
 // Errors: eventstore.ErrInUse where somebody owns it, ErrNotStore where dir
 // holds something else or a newer format, eventstore.ErrCorrupt where the log
-// is behind what its witness remembers or is otherwise damaged. What is
+// is behind what its witness remembers, has lost it, or is otherwise damaged. What is
 // refused is left as it was.
 func Open(ctx context.Context, dir string, opts *Options) (_ *Store, err error) {
 	options, err := opts.withDefaults()

@@ -126,6 +126,7 @@ var anchoring = chapter{"anchors", []clause{
 	{says: "a position past the head is rewound", check: anchorPast},
 	{says: "an anchor with another hash or epoch is rewound", check: anchorChanged},
 	{says: "an anchor of another log is rewound", check: anchorElsewhere},
+	{says: "an anchor names the epoch in which its event was written", check: anchorEpoch},
 }}
 
 func anchorStart(f *fixture) {
@@ -185,4 +186,31 @@ func anchorElsewhere(f *fixture) {
 		s.append(withID("same", to("s", events(3)...)))
 	}
 	wantErr(f.T, "an anchor of another log", eventstore.CheckAnchor(f.Context(), f, other.anchor(3)), eventstore.ErrRewound)
+}
+
+// anchorEpoch is for engines that tell their epochs; how an engine comes to
+// more than one it tests itself.
+func anchorEpoch(f *fixture) {
+	log, ok := f.Store.(eventstore.Epochs)
+	if !ok {
+		f.Skip("this engine has one epoch")
+	}
+	for range 2 {
+		f.append(to("s", events(3)...))
+		epochs := log.Epochs()
+		equal(f.T, "the first epoch begins after", epochs[0].After, 0)
+		for p := int64(1); p <= f.head(); p++ {
+			want := ""
+			for _, e := range epochs {
+				if e.After < p {
+					want = e.Name
+				}
+			}
+			equal(f.T, fmt.Sprintf("epoch of position %d", p), f.anchor(p).Epoch, want)
+			page := f.page(p-1, 1, eventstore.Filter{})
+			equal(f.T, "the anchor of a page", page.Through, f.anchor(p))
+		}
+		f.reopen()
+		log = f.Store.(eventstore.Epochs)
+	}
 }
