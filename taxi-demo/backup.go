@@ -33,7 +33,7 @@ makes a store of it again.`,
 				if err := log.Backup(ctx, to); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(t.out, "%-20s %s\n", "backup", printable(to))
+				_, err := fmt.Fprintf(t.out, "%-20s %s\n", "backup", cell(to))
 				return err
 			})
 		},

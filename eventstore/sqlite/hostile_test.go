@@ -294,6 +294,32 @@ func TestTheWriteAheadLogOfAnotherLogIsRefused(t *testing.T) {
 	sound(t, open(t, dir, nil))
 }
 
+// A process that is killed while its first checkpoint runs leaves a log whose
+// schema is half in the file and whole in the write-ahead log.
+func TestALogWhoseFirstCheckpointWasCutShortIsOpened(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, nil)
+	appendTo(t, s, write("ride-1", eventstore.Any(), event("asked", "x")))
+	wal, err := os.ReadFile(filepath.Join(dir, "log.db-wal"))
+	require.NoError(t, err)
+	require.NotEmpty(t, wal)
+	require.NoError(t, s.Close())
+	whole, err := os.ReadFile(filepath.Join(dir, "log.db"))
+	require.NoError(t, err)
+	witness, err := os.ReadFile(filepath.Join(dir, "witness"))
+	require.NoError(t, err)
+	const page = 4096
+	for moved := page; moved < len(whole); moved += page {
+		cut := t.TempDir()
+		for name, data := range map[string][]byte{"log.db": whole[:moved], "log.db-wal": wal, "witness": witness} {
+			require.NoError(t, os.WriteFile(filepath.Join(cut, name), data, 0o600))
+		}
+		s := open(t, cut, nil)
+		require.Len(t, all(t, s), 1, "%d of %d bytes were moved", moved, len(whole))
+		require.NoError(t, s.Close())
+	}
+}
+
 func nonsense(name string) func(*testing.T, string) {
 	return func(t *testing.T, dir string) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), bytes.Repeat([]byte("nonsense"), 4096), 0o600))
