@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/google/uuid"
 	"github.com/mattn/go-sqlite3"
@@ -111,6 +112,43 @@ func (s *Store) loadIdentity(ctx context.Context) (found bool, err error) {
 		return err
 	})
 	return found, err
+}
+
+// begun tells whether the creation of the log was cut short while SQLite still
+// kept a rollback journal: before it had a write-ahead log, and a witness.
+func (s *Store) begun() bool {
+	journal, err := os.Lstat(s.path(logName) + "-journal")
+	return err == nil && journal.Size() > 0 && !s.witnessed()
+}
+
+func (s *Store) witnessed() bool {
+	_, err := os.Lstat(s.path(witnessName))
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+func (s *Store) errBegun() error {
+	return fmt.Errorf("%w: the creation of %s was cut short: open it once as its owner", ErrNotStore, s.path(logName))
+}
+
+// unnamed says why a log has no name: its creation was cut short before it had
+// anything, or the name is lost.
+func (s *Store) unnamed(ctx context.Context) error {
+	anything := true
+	if !s.witnessed() {
+		err := s.read(ctx, "open", func(c *sqlite3.SQLiteConn) error {
+			return query(c, selectAnything, 1, func(r *row) error {
+				anything = r.int(0) != 0
+				return nil
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if anything {
+		return errNameless(s.db.Path())
+	}
+	return s.errBegun()
 }
 
 func errNameless(path string) error {

@@ -111,6 +111,9 @@ func OpenReadOnly(ctx context.Context, dir string) (_ *Store, err error) {
 	if err := inspectLog(ctx, s.path(logName), format); errors.Is(err, ErrNotStore) {
 		return nil, err
 	}
+	if s.begun() {
+		return nil, s.errBegun()
+	}
 	f := options.file()
 	f.ReadOnly = true
 	f.Readers = file.Readers + 1 // one watches
@@ -137,7 +140,7 @@ func OpenReadOnly(ctx context.Context, dir string) (_ *Store, err error) {
 	case err != nil:
 		return nil, err
 	case !found:
-		return nil, errNameless(s.db.Path())
+		return nil, s.unnamed(ctx)
 	}
 	conn, err := s.db.Reader().Conn(ctx)
 	if err != nil {
