@@ -19,6 +19,12 @@ import (
 
 // TestMain has every file of the process opened through the VFS.
 func TestMain(m *testing.M) {
+	if memory != "" { // the copies of a verification
+		if err := os.Setenv("TMPDIR", memory); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	if _, err := faultvfs.Register(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

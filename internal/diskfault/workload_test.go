@@ -49,9 +49,9 @@ type client struct {
 	tell func(report)
 
 	mu      sync.Mutex // guards what follows
+	prefix  string     // of its labels
 	next    int
 	unknown []eventstore.Batch // with an ID
-	errs    []error            // those that are not what an append may answer
 }
 
 func newClient(dir string, d sqlite.Durability, checkpoint int, tell func(report)) *client {
@@ -66,7 +66,7 @@ func (c *client) open(ctx context.Context) (*sqlite.Store, error) {
 // batch makes a batch. Most have an ID, some are empty but for that.
 func (c *client) batch(r *rand.Rand) (label string, b eventstore.Batch) {
 	c.mu.Lock()
-	label = fmt.Sprintf("b-%d", c.next)
+	label = fmt.Sprintf("%sb-%d", c.prefix, c.next)
 	c.next++
 	c.mu.Unlock()
 	if r.IntN(10) > 0 {
@@ -171,7 +171,12 @@ func tellMarks(t testing.TB, r *faultvfs.Recording) func(report) {
 // history returns what is known at a cut.
 func (tp *tape) history(t testing.TB, cut int) *invariant.History {
 	h := invariant.NewHistory()
-	for _, m := range tp.reports(t, cut) {
+	learn(h, tp.reports(t, cut))
+	return h
+}
+
+func learn(h *invariant.History, reports []report) {
+	for _, m := range reports {
 		switch m.Event {
 		case "sent":
 			h.Sent(m.Label, *m.Batch)
@@ -185,7 +190,6 @@ func (tp *tape) history(t testing.TB, cut int) *invariant.History {
 			h.Effect(m.Label, m.ID)
 		}
 	}
-	return h
 }
 
 func (tp *tape) reports(t testing.TB, cut int) (all []report) {
