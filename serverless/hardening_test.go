@@ -53,9 +53,10 @@ func TestEveryFileOfAHostIsHardened(t *testing.T) {
 		plant func(t *testing.T, path string)
 		is    error
 	}{
-		"trigger":       {planted("CREATE TRIGGER planted AFTER INSERT ON waiting BEGIN SELECT 1; END"), sqlite.ErrSchema},
-		"other program": {planted("PRAGMA application_id = 7"), sqlite.ErrForeign},
-		"newer":         {planted("PRAGMA user_version = 99"), sqlite.ErrNewer},
+		"trigger":             {planted("CREATE TRIGGER planted AFTER INSERT ON waiting BEGIN SELECT 1; END"), sqlite.ErrSchema},
+		"trigger, and no WAL": {planted("PRAGMA journal_mode = DELETE; CREATE TRIGGER planted AFTER INSERT ON waiting BEGIN SELECT 1; END"), sqlite.ErrSchema},
+		"other program":       {planted("PRAGMA application_id = 7"), sqlite.ErrForeign},
+		"newer":               {planted("PRAGMA user_version = 99"), sqlite.ErrNewer},
 		"link": {func(t *testing.T, path string) {
 			require.NoError(t, os.Rename(path, path+".elsewhere"))
 			require.NoError(t, os.Symlink(path+".elsewhere", path))

@@ -97,4 +97,5 @@ func TestACommandHasAPayload(t *testing.T) {
 		_, err = b.Do(t.Context(), serverless.Request{Function: "deposit", ID: id, Payload: Deposit{}})
 		require.ErrorIs(t, err, eventstore.ErrInvalid, "%q", id)
 	}
+	require.Zero(t, b.decided.Load(), "no function was called")
 }

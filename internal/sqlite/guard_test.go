@@ -161,6 +161,34 @@ func TestOrdinaryStatementsAreInsideTheLimits(t *testing.T) {
 	require.Equal(t, 10_000, depth, "recursion is no compound")
 }
 
+// SQLite removes the journal that another names once it has played that back,
+// whatever file has the name.
+func TestAJournalThatNamesAnotherFileIsRefused(t *testing.T) {
+	for name, pages := range map[string]byte{"of a new file": 0, "of a file": 1} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path, victim := filepath.Join(dir, "a.db"), filepath.Join(dir, "victim")
+			require.NoError(t, os.WriteFile(victim, nil, 0o600))
+			require.NoError(t, os.WriteFile(path, make([]byte, 4096), 0o600))
+			magic := "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+			sum := byte(0)
+			for _, b := range []byte(victim) {
+				sum += b
+			}
+			j := magic + "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" + string([]byte{pages}) + "\x00\x00\x02\x00\x00\x00\x10\x00"
+			j += strings.Repeat("\x00", 512-len(j))
+			j += "\x00\x00\x00\x01" + victim + string([]byte{0, 0, 0, byte(len(victim)), 0, 0, 0, sum}) + magic
+			require.NoError(t, os.WriteFile(path+"-journal", []byte(j), 0o600))
+			_, err := sqlite.OpenFormat(t.Context(), path, chain, sqlite.Options{})
+			require.Error(t, err)
+			_, err = sqlite.Open(t.Context(), path, sqlite.Options{})
+			require.ErrorIs(t, err, sqlite.ErrSchema)
+			require.FileExists(t, victim)
+			require.FileExists(t, path+"-journal")
+		})
+	}
+}
+
 func TestARowOverTheLimitIsRefusedWhenItIsRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
 	db, err := sqlite.OpenFormat(t.Context(), path, chain, sqlite.Options{})
