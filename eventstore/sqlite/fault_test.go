@@ -105,7 +105,7 @@ func TestExperimentReopen(t *testing.T) {
 	e.Figure("reopenings that failed", attempts)
 	e.Figure("acked", acked)
 	e.Figure("acked and lost", 0)
-	require.Greater(t, stops, cases/4, "the faults are felt")
+	require.Greater(t, stops, cases/10, "the faults are felt")
 }
 
 // anyFault draws a fault of an operation on a file of the log.
