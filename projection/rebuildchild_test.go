@@ -68,8 +68,8 @@ func appendOne(ctx context.Context, log eventstore.Appender, i int) error {
 }
 
 // appendSteadily appends rebuildRate events a second until ctx ends, and has
-// took called with when each began and how long it took.
-func appendSteadily(ctx context.Context, log eventstore.Appender, took func(began time.Time, d time.Duration)) error {
+// took called with how long each took.
+func appendSteadily(ctx context.Context, log eventstore.Appender, took func(time.Duration)) error {
 	tick := time.NewTicker(time.Second / rebuildRate)
 	defer tick.Stop()
 	for i := 0; ; i++ {
@@ -82,7 +82,7 @@ func appendSteadily(ctx context.Context, log eventstore.Appender, took func(bega
 		if err := appendOne(context.WithoutCancel(ctx), log, i); err != nil {
 			return err
 		}
-		took(began, time.Since(began))
+		took(time.Since(began))
 	}
 }
 
@@ -133,7 +133,7 @@ func rebuildChild(dir, version string) {
 	must(err)
 	must(r.Add(p))
 	go func() { must(r.Run(ctx)) }()
-	go func() { must(appendSteadily(ctx, store, func(time.Time, time.Duration) {})) }()
+	go func() { must(appendSteadily(ctx, store, func(time.Duration) {})) }()
 	live := false
 	for last := (glance{}); ; time.Sleep(rebuildLook) {
 		st := p.Status()
