@@ -33,6 +33,12 @@ func FuzzMetadata(f *testing.F) {
 func FuzzBatch(f *testing.F) {
 	f.Add("ride-1", "b-1", "asked", "actor", "ann", []byte("{}"), int64(0), 1)
 	f.Add("", "", "", "", "", []byte(nil), int64(-1), -1)
+	for _, control := range []string{"a\nb", "\x00", "\u0085", "\x7f", "\t"} {
+		f.Add(control, "b-1", "asked", "actor", "ann", []byte("{}"), int64(0), 1)
+		f.Add("ride-1", control, "asked", "actor", "ann", []byte("{}"), int64(0), 1)
+		f.Add("ride-1", "b-1", control, "actor", "ann", []byte("{}"), int64(0), 1)
+		f.Add("ride-1", "b-1", "asked", control, "ann", []byte("{}"), int64(0), 1)
+	}
 	f.Add("a\x00b", "\u202e", "t\n", "\u0085", "\xff", []byte{0}, int64(1)<<62, 1<<30)
 	f.Add(strings.Repeat("é", 127)+"x", strings.Repeat("x", 256), "\xed\xa0\x80", "k", "v", []byte("x"), int64(3), 2)
 	f.Fuzz(func(t *testing.T, stream, id, typ, key, value string, data []byte, version int64, schema int) {
