@@ -54,6 +54,23 @@ func TestADestinationIsNewAndElsewhere(t *testing.T) {
 	}
 }
 
+func TestASourceIsNeverEmptiedForWhatIsMadeOfIt(t *testing.T) {
+	_, backup := filled(t)
+	dst := filepath.Join(t.TempDir(), "store")
+	from := dst + sqlite.UnfinishedSuffix
+	require.NoError(t, os.CopyFS(from, os.DirFS(backup)))
+	require.NoError(t, os.Remove(filepath.Join(from, "lock"))) // a copy without one
+	before := listing(t, from)
+	_, err := sqlite.Restore(t.Context(), from, dst, nil)
+	require.ErrorIs(t, err, eventstore.ErrInvalid)
+	require.Equal(t, before, listing(t, from))
+	s, err := sqlite.OpenReadOnly(t.Context(), from)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	require.ErrorIs(t, s.Backup(t.Context(), dst), eventstore.ErrInvalid)
+	require.FileExists(t, filepath.Join(from, "log.db"))
+}
+
 func TestWhatAKillLeftIsReusedAndWhatIsNotOursIsNot(t *testing.T) {
 	_, backup := filled(t)
 	above := t.TempDir()

@@ -27,7 +27,8 @@ type staging struct {
 }
 
 // stage begins to make what is to be the directory final, which must not
-// exist, or be empty, and neither stand in other nor hold it.
+// exist, or be empty, and neither stand in other nor hold it. Nor may other be
+// what an earlier attempt at final left.
 func stage(final, other string) (_ *staging, err error) {
 	if final == "" {
 		return nil, &eventstore.InvalidError{Field: "destination", Reason: "is empty"}
@@ -35,13 +36,14 @@ func stage(final, other string) (_ *staging, err error) {
 	if final, err = filepath.Abs(final); err != nil {
 		return nil, fmt.Errorf("eventstore/sqlite: %w", err)
 	}
-	if within(other, final) || within(final, other) {
+	dir := final + UnfinishedSuffix // which is emptied
+	if within(other, final) || within(final, other) || within(dir, other) {
 		return nil, &eventstore.InvalidError{Field: "destination", Value: final, Reason: fmt.Sprintf("and %s stand one in the other: name a directory elsewhere", other)}
 	}
 	if err := checkVacant(final); err != nil {
 		return nil, err
 	}
-	s := &staging{final: final, dir: final + UnfinishedSuffix}
+	s := &staging{final: final, dir: dir}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.abandon())
