@@ -97,6 +97,8 @@ func inspect(ctx context.Context, dir string, format file.Format) error {
 	}
 	log := filepath.Join(dir, logName)
 	switch info, err := os.Lstat(log); {
+	case err == nil && witnessed(dir) && file.CutShort(log):
+		return &eventstore.CorruptError{Where: log, Reason: "beside it lies a rollback journal that would empty it, and its witness is there: restore it from a backup, or remove the journal, which is not the store's"}
 	case err == nil && (info.Size() > 0 || !info.Mode().IsRegular()):
 		return inspectLog(ctx, log, format)
 	case err != nil && !errors.Is(err, os.ErrNotExist):

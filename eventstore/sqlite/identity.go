@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/google/uuid"
 	"github.com/mattn/go-sqlite3"
@@ -114,15 +115,9 @@ func (s *Store) loadIdentity(ctx context.Context) (found bool, err error) {
 	return found, err
 }
 
-// begun tells whether the creation of the log was cut short while SQLite still
-// kept a rollback journal: before it had a write-ahead log, and a witness.
-func (s *Store) begun() bool {
-	journal, err := os.Lstat(s.path(logName) + "-journal")
-	return err == nil && journal.Size() > 0 && !s.witnessed()
-}
-
-func (s *Store) witnessed() bool {
-	_, err := os.Lstat(s.path(witnessName))
+// witnessed tells whether the log in dir has a witness.
+func witnessed(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, witnessName))
 	return !errors.Is(err, os.ErrNotExist)
 }
 
@@ -134,7 +129,7 @@ func (s *Store) errBegun() error {
 // anything, or the name is lost.
 func (s *Store) unnamed(ctx context.Context) error {
 	anything := true
-	if !s.witnessed() {
+	if !witnessed(s.dir) {
 		err := s.read(ctx, "open", func(c *sqlite3.SQLiteConn) error {
 			return query(c, selectAnything, 1, func(r *row) error {
 				anything = r.int(0) != 0

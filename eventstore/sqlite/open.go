@@ -106,13 +106,13 @@ func OpenReadOnly(ctx context.Context, dir string) (_ *Store, err error) {
 	if info, err := os.Lstat(s.path(logName)); err != nil || info.Size() == 0 {
 		return nil, fmt.Errorf("%w: %s holds no log (%s): name the directory of a store", ErrNotStore, s.dir, logName)
 	}
+	if !witnessed(s.dir) && file.CutShort(s.path(logName)) {
+		return nil, s.errBegun()
+	}
 	// Beside an owner a header may be read half-written: only its word that it
 	// is something else counts, and the true opening below says the rest.
 	if err := inspectLog(ctx, s.path(logName), format); errors.Is(err, ErrNotStore) {
 		return nil, err
-	}
-	if s.begun() {
-		return nil, s.errBegun()
 	}
 	f := options.file()
 	f.ReadOnly = true

@@ -130,6 +130,14 @@ func checkJournal(path string, size int64) error {
 	return nil
 }
 
+// CutShort tells whether the creation of the file was cut short: a rollback
+// journal beside it takes its first page back. A file that has ever been more
+// than created has none.
+func CutShort(path string) bool {
+	data, err := disk.ReadSmall(path+"-journal", 2*maxPageSize)
+	return err == nil && len(data) >= journalHeader && bytes.HasPrefix(data, journalMagic)
+}
+
 // Preflight looks at what a file says it is and changes nothing: no lock is
 // taken, no WAL is made or looked at. It goes through SQLite, because opening
 // and closing the file by other means would drop the locks that this process
@@ -161,6 +169,8 @@ func Preflight(ctx context.Context, path string, of Format) (err error) {
 	switch {
 	case err != nil && !closed && !IsNotDatabase(err):
 		return nil // a page of it is in the WAL
+	case IsNotDatabase(err) && CutShort(path):
+		return nil // SQLite takes back what was written of its first page
 	case err != nil:
 		return wrapOpen(path, err)
 	}
