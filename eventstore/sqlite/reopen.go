@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -184,21 +185,33 @@ func (w *writer) takeUp(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	// Nothing is made where the log is not, and nothing moved into another.
+	if info, err := os.Lstat(s.path(logName)); errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
+		return &eventstore.CorruptError{Where: s.path(logName), Reason: "it is missing or empty: put back what belongs there"}
+	}
+	format.Accept = func(ctx context.Context, db *file.DB) (err error) {
+		conn, err := db.Reader().Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, conn.Close()) }()
+		return raw(conn, w.compare)
+	}
 	db, err := file.OpenFormat(ctx, s.path(logName), format, s.options.file())
 	if err != nil {
-		return fileError(s.path(logName), "open", err)
+		return s.translate("open", err)
 	}
 	fresh := s.blankWriter()
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, fresh.close(), db.Close())
+			err = errors.Join(err, fresh.close(), db.Abandon())
 		}
 	}()
 	if fresh.conn, err = db.Writer().Conn(ctx); err != nil {
 		return fileError(s.path(logName), "open", err)
 	}
 	err = raw(fresh.conn, func(c *sqlite3.SQLiteConn) error {
-		if err := w.compare(c); err != nil {
+		if err := w.compare(c); err != nil { // one of an older format was not accepted, but migrated
 			return err
 		}
 		if err := fresh.load(c); err != nil {

@@ -287,6 +287,54 @@ func TestReopenNeverGoesBack(t *testing.T) {
 	sound(t, s)
 }
 
+func TestReopenChangesNothingWhereTheLogIsNot(t *testing.T) {
+	elsewhere := t.TempDir()
+	other := open(t, elsewhere, quiet)
+	appendTo(t, other, batch("x"))
+	for name, put := range map[string]func(dir string) error{
+		"nothing": func(string) error { return nil },
+		"an empty file": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "log.db"), nil, 0o600)
+		},
+		"another log": func(dir string) error {
+			return run("cp", filepath.Join(elsewhere, "log.db"), filepath.Join(elsewhere, "log.db-wal"), dir)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, aside := t.TempDir(), filepath.Join(t.TempDir(), "log.db")
+			s := open(t, dir, quiet)
+			appendTo(t, s, batch("a"))
+			failAt(s, "committed", 1, nil)
+			_, err := s.Append(t.Context(), batch("b"))
+			require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+			log, found := filepath.Join(dir, "log.db"), map[string]string{}
+			failAt(s, "closed", 1, func(func(string) error) error {
+				if err := errors.Join(os.Rename(log, aside), put(dir)); err != nil {
+					return err
+				}
+				found = sums(t, dir)
+				return nil
+			})
+			for range 2 {
+				require.ErrorIs(t, s.Reopen(t.Context()), eventstore.ErrCorrupt)
+				now := sums(t, dir)
+				delete(now, "log.db-shm") // every reader leaves its mark there
+				require.Equal(t, found, now)
+			}
+			for name := range found {
+				if strings.HasPrefix(name, "log.db") {
+					require.NoError(t, os.Remove(filepath.Join(dir, name)))
+				}
+			}
+			_ = os.Remove(log + "-shm")
+			require.NoError(t, os.Rename(aside, log))
+			require.NoError(t, s.Reopen(t.Context()), "the right file is back")
+			require.Len(t, all(t, s), 6)
+			sound(t, s)
+		})
+	}
+}
+
 func run(name string, args ...string) error {
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
