@@ -64,19 +64,23 @@ func identify(path string) (all identities, size int64, err error) {
 }
 
 // check returns a ReplacedError where a part of the database at path is not the
-// one that was opened, and the size of the write-ahead log where all are.
+// one that was opened, another error where the system does not say, and the size
+// of the write-ahead log where all are.
 func (all identities) check(path string) (size int64, err error) {
 	now, size, err := identify(path)
 	if err == nil && now == all {
 		return size, nil
 	}
-	if gone, ok := errors.AsType[*os.PathError](err); ok {
+	if gone, ok := errors.AsType[*os.PathError](err); ok && (errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR)) {
 		return 0, &ReplacedError{Path: gone.Path, Reason: gone.Err.Error()}
+	}
+	if err != nil { // the system does not say now: perhaps it does later
+		return 0, fmt.Errorf("sqlite: look whether the files are those that were opened: %w", err)
 	}
 	for i, part := range parts {
 		if now[i] != all[i] {
 			return 0, &ReplacedError{Path: path + part, Reason: "another file has its name"}
 		}
 	}
-	return 0, err
+	return size, nil
 }

@@ -123,14 +123,17 @@ func (w *WAL) Committed(c *sqlite3.SQLiteConn) error {
 	return err
 }
 
-// Check returns a ReplacedError where the files are not those that were opened.
+// Check returns a ReplacedError where the files are not those that were opened,
+// and another error where the system does not say.
 func (w *WAL) Check() error {
 	if w.lost != nil {
 		return w.lost
 	}
 	size, err := w.files.check(w.path)
 	if err != nil {
-		w.lost = err
+		if errors.Is(err, ErrReplaced) {
+			w.lost = err
+		}
 		return err
 	}
 	w.size = size

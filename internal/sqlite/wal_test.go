@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,28 @@ func TestCodex22444_AWriteIntoADeletedWALIsNoticed(t *testing.T) {
 		require.NoError(t, replace(db.Path()))
 		require.ErrorIs(t, insert(db), sqlite.ErrReplaced)
 	})
+}
+
+func TestFilesThatCannotBeLookedAtForAWhileAreNotLost(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	db, err := sqlite.Open(t.Context(), filepath.Join(dir, "file.db"), sqlite.Options{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	require.NoError(t, db.Write(t.Context(), func(tx *sqlite.Tx) error {
+		_, err := tx.Exec("CREATE TABLE t (v TEXT NOT NULL) STRICT")
+		return err
+	}))
+	require.NoError(t, os.Rename(dir, dir+".aside"))
+	require.NoError(t, os.Symlink(dir, dir)) // too many levels of links
+	err = insert(db)
+	var unknown *sqlite.CommitError
+	require.ErrorAs(t, err, &unknown, "where it went is not known")
+	require.NotErrorIs(t, err, sqlite.ErrReplaced)
+	require.NoError(t, os.Remove(dir))
+	require.NoError(t, os.Rename(dir+".aside", dir))
+	require.NoError(t, insert(db))
+	require.Equal(t, 2, count(t, db))
 }
 
 func replace(path string) error {
