@@ -119,13 +119,44 @@ func withProjection(t *testing.T, dir string, version int, fn func(*sqlite.Store
 	head, err := store.Head(ctx)
 	require.NoError(t, err)
 	require.NoError(t, p.WaitFor(ctx, head))
+	looking := lookSteadily(ctx, p)
 	fn(store, p)
+	require.NoError(t, looking())
 	head, err = store.Head(ctx)
 	require.NoError(t, err)
 	require.NoError(t, p.WaitFor(ctx, head))
 	now, err := look(ctx, p)
 	require.NoError(t, err)
 	require.Equal(t, glance{version, head, head}, now)
+}
+
+// lookSteadily looks at the read model again and again. The function that it
+// returns ends that, and says what was wrong.
+func lookSteadily(ctx context.Context, p *Projection) (end func() error) {
+	stop, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for last := (glance{}); ; {
+			now, err := look(ctx, p)
+			if err == nil && now.position < last.position {
+				err = fmt.Errorf("the read model went back from %+v to %+v", last, now)
+			}
+			if err != nil {
+				ended <- err
+				return
+			}
+			last = now
+			select {
+			case <-stop:
+				ended <- nil
+				return
+			case <-time.After(rebuildLook):
+			}
+		}
+	}()
+	return func() error {
+		close(stop)
+		return <-ended
+	}
 }
 
 // killBuilds kills children that build, and returns the last version that was
