@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/leat-go/leat/eventstore"
@@ -34,7 +35,8 @@ type Audited struct {
 // Of the definitions, which are versions of one read model, it takes the one
 // that the live file was made with. An event that fails and that the live file
 // has as a dead letter or parked is set aside in the fold as well. It returns
-// ErrNoView where there is no live file, eventstore.ErrRewound where its
+// fs.ErrExist where scratch holds a file of the live one's name, ErrNoView where
+// there is no live file, eventstore.ErrRewound where its
 // checkpoint does not lie on the log, and ErrNewer where none of the
 // definitions is of its version.
 func Audit(ctx context.Context, dir string, log eventstore.LogReader, scratch string, defs ...*Definition) (_ Audited, err error) {
@@ -61,6 +63,9 @@ func Audit(ctx context.Context, dir string, log eventstore.LogReader, scratch st
 	p.adopt(live)
 
 	own := files{dir: scratch, name: def.name}
+	if exists(own.path(id)) { // perhaps the live one: it would be removed at the end
+		return Audited{}, fmt.Errorf("projection %s: %s: %w: name another directory", def.name, own.path(id), fs.ErrExist)
+	}
 	v, err := createView(ctx, own, id, def, purposeRebuild)
 	if err != nil {
 		return Audited{}, err

@@ -1,8 +1,10 @@
 package projection
 
 import (
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -54,4 +56,16 @@ func TestAnAuditComparesTheLiveFileWithTheFold(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, got.Identical)
 	require.Contains(t, got.Difference, `account: live has (id="a-2"`)
+}
+
+func TestAnAuditRemovesNoFileButItsOwn(t *testing.T) {
+	dir, l := t.TempDir(), newTape()
+	someMoves(l, 20)
+	def := ledger(1, nil)
+	p := openTest(t, dir, l, def)
+	require.NoError(t, deliver(t, p, l, 40))
+	require.NoError(t, p.Close())
+	_, err := Audit(t.Context(), dir, l, filepath.Join(dir, viewsDir), def)
+	require.ErrorIs(t, err, fs.ErrExist)
+	require.FileExists(t, p.files.path(p.live.id))
 }
