@@ -37,5 +37,5 @@ func Hold(dir string) (release func() error, err error) {
 		}
 		return nil, errors.Join(err, f.Close())
 	}
-	return f.Close, nil
+	return func() error { return unlockFile(f) }, nil
 }

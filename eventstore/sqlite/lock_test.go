@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"log/slog"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -18,6 +19,29 @@ func TestAClosedStoreIsFreeAlsoWhileAProcessIsBeingStarted(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, syscall.Close(inherited)) }()
 	require.NoError(t, s.Close())
+	s, err = Open(t.Context(), dir, opts)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+}
+
+func TestAHeldStoreIsFreeAlsoWhileAProcessIsBeingStarted(t *testing.T) {
+	dir, opts := t.TempDir(), &Options{Logger: slog.New(slog.DiscardHandler)}
+	s, err := Open(t.Context(), dir, opts)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	release, err := Hold(dir)
+	require.NoError(t, err)
+	var held, other syscall.Stat_t
+	require.NoError(t, syscall.Stat(filepath.Join(dir, lockName), &held))
+	descriptor := 3
+	for syscall.Fstat(descriptor, &other) != nil || other.Dev != held.Dev || other.Ino != held.Ino {
+		descriptor++
+		require.Less(t, descriptor, 10_000)
+	}
+	inherited, err := syscall.Dup(descriptor)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, syscall.Close(inherited)) }()
+	require.NoError(t, release())
 	s, err = Open(t.Context(), dir, opts)
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
