@@ -29,8 +29,9 @@ import (
 // Leat's.
 //
 // dst must not exist, or be empty; it appears under its name when it is whole
-// and synced, with a witness and a manifest, and after an error it is not there
-// (see UnfinishedSuffix for what a kill leaves). Backup returns
+// and synced, with a witness and a manifest. After an error it is not there (see
+// UnfinishedSuffix for what a kill leaves), unless it was its name that could not
+// be synced: then it is whole, but a power cut may take it away. Backup returns
 // eventstore.ErrCorrupt where the log is behind what was acknowledged, or what
 // its witness remembers: such a log continues from a copy of the directory by
 // Restore only.

@@ -46,8 +46,8 @@ type Restored struct {
 
 // Restore makes a store in dst of a Backup, which it does not change. Nobody
 // may have the backup open meanwhile. dst must not exist, or be empty; it
-// appears under its name when it is whole and synced, and after an error it is
-// not there (see UnfinishedSuffix for what a kill leaves).
+// appears under its name when it is whole and synced. After an error it is not
+// there, with the exception that Backup has as well.
 //
 // The backup is taken for hostile until it has been verified: only files with
 // the names of a store's are taken, links and whatever else is no regular file
