@@ -97,13 +97,23 @@ func (e *unexpectedError) Error() string {
 // query runs a query with the connection's statement cache and hands each row
 // of so many columns to fn, which must not use the connection.
 func query(c *sqlite3.SQLiteConn, text string, columns int, fn func(*row) error, args ...driver.Value) (err error) {
+	return longQuery(context.Background(), c, text, columns, fn, args...)
+}
+
+// longQuery is query for one that may take long before it returns a row: the
+// end of ctx ends it. It is for connections that only read.
+func longQuery(ctx context.Context, c *sqlite3.SQLiteConn, text string, columns int, fn func(*row) error, args ...driver.Value) (err error) {
 	// Prepare would not look into the cache; the context is of no use to it.
 	s, err := c.PrepareContext(context.Background(), text)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	rows, err := s.(*sqlite3.SQLiteStmt).Query(args)
+	named := make([]driver.NamedValue, len(args))
+	for i, a := range args {
+		named[i] = driver.NamedValue{Ordinal: i + 1, Value: a}
+	}
+	rows, err := s.(*sqlite3.SQLiteStmt).QueryContext(ctx, named)
 	if err != nil {
 		return err
 	}

@@ -302,7 +302,7 @@ const (
 func (v *verification) relations(ctx context.Context) error {
 	for _, text := range []string{selectHoles, selectStrays, selectTornBatches, selectOrphans, selectMisfiled} {
 		err := v.store.read(ctx, "verify", func(c *sqlite3.SQLiteConn) error {
-			return query(c, text, 2, func(r *row) error {
+			return longQuery(ctx, c, text, 2, func(r *row) error {
 				return v.found(r.text(0), "%s", r.text(1))
 			}, v.head, int64(MaxFindings))
 		})
@@ -331,7 +331,7 @@ const selectSnapshots = `
 // snapshots finds those that loading passes over.
 func (v *verification) snapshots(ctx context.Context) error {
 	return v.store.read(ctx, "verify", func(c *sqlite3.SQLiteConn) error {
-		return query(c, selectSnapshots, 5, func(r *row) error {
+		return longQuery(ctx, c, selectSnapshots, 5, func(r *row) error {
 			s, sound := readSnapshot(r)
 			if sound {
 				return nil
@@ -365,7 +365,7 @@ const selectThroughIndexes = `
 // integrity has SQLite check its trees and indexes.
 func (v *verification) integrity(ctx context.Context) error {
 	return v.store.read(ctx, "verify", func(c *sqlite3.SQLiteConn) error {
-		err := query(c, fmt.Sprintf("PRAGMA integrity_check(%d)", MaxFindings), 1, func(r *row) error {
+		err := longQuery(ctx, c, fmt.Sprintf("PRAGMA integrity_check(%d)", MaxFindings), 1, func(r *row) error {
 			if line := r.text(0); line != "ok" {
 				return v.found(v.store.path(logName), "%s", line)
 			}
