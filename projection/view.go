@@ -72,6 +72,8 @@ type view struct {
 	dead    int
 	attempt attempt
 	stale   bool // a commit's outcome is unknown: load before going on
+	wary    int  // pages to apply with savepoints from the start
+	run     int  // how many events more than one share a savepoint
 }
 
 // attempt is the failing event and how often it was tried.
@@ -283,6 +285,9 @@ func (v *view) write(ctx context.Context, fn func(s *step) error) error {
 	crash.At(crash.ViewCommitted)
 	v.saved, v.attempt = s.saved, s.attempt
 	v.dead += s.dead
+	if s.set > 0 {
+		v.wary = waryPages
+	}
 	for stream, n := range s.parked {
 		if v.parked[stream] += n; v.parked[stream] <= 0 {
 			delete(v.parked, stream)
