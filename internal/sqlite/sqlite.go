@@ -225,6 +225,8 @@ func (c connector) dsn() string {
 func (c connector) assert(conn *sqlite3.SQLiteConn) error {
 	settings := "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
 	if c.writer {
+		// On macOS a sync ends in the drive's memory unless it is asked for more.
+		settings += "PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;"
 		settings += fmt.Sprintf("PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = %d;", c.opts.Checkpoint*frame) // see WAL
 		if c.opts.Cache > 0 {
 			settings += fmt.Sprintf("PRAGMA cache_size = -%d;", c.opts.Cache)
@@ -236,7 +238,7 @@ func (c connector) assert(conn *sqlite3.SQLiteConn) error {
 	restrict(conn)
 	want := map[string]string{"synchronous": strconv.Itoa(2 - int(c.opts.Durability)), "foreign_keys": "1", "trusted_schema": "0"}
 	if c.writer {
-		want["journal_mode"] = "wal"
+		want["journal_mode"], want["fullfsync"], want["checkpoint_fullfsync"] = "wal", "1", "1"
 	} else {
 		want["query_only"] = "1"
 	}

@@ -42,6 +42,10 @@ func TestEveryConnectionIsAsDurableAsAsked(t *testing.T) {
 		var got int
 		require.NoError(t, db.Writer().QueryRow("PRAGMA synchronous").Scan(&got))
 		require.Equal(t, want, got)
+		var full, checkpoint int
+		require.NoError(t, db.Writer().QueryRow("PRAGMA fullfsync").Scan(&full))
+		require.NoError(t, db.Writer().QueryRow("PRAGMA checkpoint_fullfsync").Scan(&checkpoint))
+		require.Equal(t, []int{1, 1}, []int{full, checkpoint}, "through the drive's memory, on macOS")
 	}
 }
 
