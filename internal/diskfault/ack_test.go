@@ -180,7 +180,7 @@ func TestWhatAKilledProcessLeftIsDurableBeforeItIsAnswered(t *testing.T) {
 			record.Stop()
 			disk := crashstates.NewDisk(nil)
 			disk.Run(tp.log, len(tp.log))
-			for i := range 30 {
+			for i := range 14 {
 				all := crashstates.Strategies()
 				image := disk.Image(all[i%len(all)], rand.New(rand.NewPCG(1, uint64(i))))
 				_, err = checkImage(image, &invariant.Options{History: tp.history(t, len(tp.log))})

@@ -173,7 +173,7 @@ func recordHost(t *testing.T, dir string, r *rand.Rand) *tape {
 // read models, its sagas with their timers and its event functions.
 func TestExperimentPowerCutHost(t *testing.T) {
 	e := experiment.Start(t, "power cut, the whole host", "0 acknowledged lost, 0 effects doubled, every read model the fold")
-	states := e.N(40, 2000)
+	states := e.N(30, 2000)
 	var acked, models, commands, timers, again atomic.Int64
 	for first := 0; first < states; first += cutsOfAHost {
 		run := first / cutsOfAHost

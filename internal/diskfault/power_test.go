@@ -21,13 +21,13 @@ import (
 )
 
 // cutsOfARun is how many times the power goes out in one recorded run.
-const cutsOfARun = 250
+const cutsOfARun = 100
 
 // TestExperimentPowerCut cuts the power anywhere in the lives of a log and has
 // the disk keep what it may.
 func TestExperimentPowerCut(t *testing.T) {
 	e := experiment.Start(t, "power cut, the log", "0 acknowledged lost, 0 stores refused")
-	states := e.N(300, 20_000)
+	states := e.N(200, 20_000)
 	var acked, kept, repeated atomic.Int64
 	var slowest atomic.Int64
 	for first := 0; first < states; first += cutsOfARun {
