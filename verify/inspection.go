@@ -195,7 +195,7 @@ func (in *inspection) checkpoints(ctx context.Context, log *sqlite.Store) error 
 		}
 		for _, c := range f.Consumers {
 			at := c.Checkpoint
-			in.report.Consumers = append(in.report.Consumers, Consumer{File: f.File, Consumer: c.Consumer, Epoch: at.Epoch, Position: at.Position, Behind: max(0, head-at.Position)})
+			in.report.Consumers = append(in.report.Consumers, Consumer{File: f.File, Consumer: c.Consumer, Epoch: at.Epoch, Position: at.Position, Behind: max(0, in.report.Log.Position-at.Position)})
 			reason := ""
 			switch err := eventstore.CheckAnchor(ctx, log, at); {
 			case at.Position > head:

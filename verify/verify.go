@@ -64,7 +64,8 @@ type Consumer struct {
 	Consumer string `json:"consumer"`
 	Epoch    string `json:"epoch"`
 	Position int64  `json:"position"`
-	// Behind is how far it is behind the end of the log, in positions.
+	// Behind is how far it is behind Log.Position, in positions: 0 where it is
+	// past that, as that of an owner may be.
 	Behind int64 `json:"behind"`
 }
 

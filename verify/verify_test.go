@@ -128,6 +128,9 @@ func TestVerifyBesideAnOwnerAtFullLoadFindsNothing(t *testing.T) {
 		require.Equal(t, verify.BesideOwner, r.Looked)
 		require.Greater(t, r.Log.Position, last.Log.Position)
 		require.Len(t, r.Consumers, 3)
+		for _, c := range r.Consumers {
+			require.Equal(t, max(0, r.Log.Position-c.Position), c.Behind, "measured against the end of the log that the report names")
+		}
 		last = r
 	}
 	cancel()
