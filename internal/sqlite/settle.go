@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -42,11 +43,9 @@ func (db *DB) settle(ctx context.Context, left bool) (err error) {
 		return fmt.Errorf("sqlite: settle %s: %w", db.path, err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	// No context: it must not end a statement of a writer.
-	tx := &Tx{conn: conn}
-	err = tx.restart()
+	err = beginAnew(conn)
 	if err == nil {
-		err = tx.touch()
+		err = touch(conn)
 	}
 	if err != nil && !IsFull(err) {
 		return fmt.Errorf("sqlite: settle %s: %w", db.path, err)
@@ -54,26 +53,29 @@ func (db *DB) settle(ctx context.Context, left bool) (err error) {
 	return nil
 }
 
-// restart moves the write-ahead log into the file and has it begin anew with
-// the next commit, unless a reader keeps it. No transaction is open.
-func (tx *Tx) restart() (err error) {
-	if _, err := tx.Exec(fmt.Sprintf("PRAGMA busy_timeout = %d", settleWait)); err != nil {
+// beginAnew moves the write-ahead log into the file and has it begin anew with
+// the next commit, unless a reader keeps it. Neither this nor touch takes a
+// context, which must not end a statement of a writer.
+func beginAnew(conn *sql.Conn) (err error) {
+	ctx := context.Background()
+	if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", settleWait)); err != nil {
 		return err
 	}
 	defer func() {
-		_, restore := tx.Exec(fmt.Sprintf("PRAGMA busy_timeout = %d", BusyTimeout.Milliseconds()))
+		_, restore := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", BusyTimeout.Milliseconds()))
 		err = errors.Join(err, restore)
 	}()
 	var busy, frames, moved int
-	return tx.QueryRow("PRAGMA wal_checkpoint(RESTART)").Scan(&busy, &frames, &moved)
+	return conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(RESTART)").Scan(&busy, &frames, &moved)
 }
 
-// touch commits the first page as it is. No transaction is open.
-func (tx *Tx) touch() error {
+// touch commits the first page as it is.
+func touch(conn *sql.Conn) error {
+	ctx := context.Background()
 	var version int
-	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
-	_, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", version))
+	_, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", version))
 	return err
 }
