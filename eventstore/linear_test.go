@@ -50,7 +50,7 @@ const (
 // started again; what it had not answered may have been stored or not.
 func TestExperimentLinearizable(t *testing.T) {
 	e := experiment.Start(t, "linearizability, with kills in the history", "10,000 histories: 0 illegal, 0 undecided; a skipped check is caught within 100")
-	inMemory, inSQLite, killed := e.N(100, 4000), e.N(60, 4000), e.N(12, 2000)
+	inMemory, inSQLite, killed := e.N(100, 4000), e.N(60, 4000), e.N(8, 2000)
 	all := newTally(t)
 	all.run(inMemory, func(i int) history {
 		return record(e.Rand(i), newLocal(memory.New(nil)))
@@ -93,7 +93,7 @@ func TestALogThatForgetsIsNotLinearizable(t *testing.T) {
 	e := experiment.Start(t, "linearizability: a log that forgets", "caught")
 	all := newTally(t)
 	all.seeded = true
-	killedHistories(t, e, all, "memory", 0, 4)
+	killedHistories(t, e, all, "memory", 0, 3)
 	e.Figure("illegal", all.illegal.Load())
 	require.Positive(t, all.illegal.Load())
 	require.Zero(t, all.undecided.Load())

@@ -250,7 +250,7 @@ func (s *remote) replace() bool {
 		return false
 	}
 	if status, ok := s.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
-		s.broken = fmt.Errorf("the child ended by itself: %v", err)
+		s.broken = errors.Join(errors.New("the child ended by itself"), err)
 		return false
 	}
 	s.kills++
@@ -259,8 +259,8 @@ func (s *remote) replace() bool {
 	}
 	s.spawn()
 	var opened answer
-	if err := errors.Join(s.in.Encode(request{Dir: s.dir}), s.out.Decode(&opened)); err != nil || opened.Err != "" {
-		s.broken = fmt.Errorf("the child that follows did not open the store: %v %s", err, opened.Err)
+	if err := errors.Join(s.in.Encode(request{Dir: s.dir}), s.out.Decode(&opened)); err != nil {
+		s.broken = fmt.Errorf("the child that follows did not open the store: %w", err)
 		return false
 	}
 	return true
@@ -282,8 +282,9 @@ func (s *remote) end() {
 // killed in their midst.
 func killedHistories(t *testing.T, e *experiment.Experiment, all *tally, engine string, first, n int) (kills, unanswered int) {
 	dir := experiment.Dir(t)
-	remotes := make(chan *remote, sideBySide)
-	for range sideBySide {
+	processes := min(sideBySide, n)
+	remotes := make(chan *remote, processes)
+	for range processes {
 		remotes <- newRemote(t, engine)
 	}
 	all.run(n, func(i int) history {
@@ -297,7 +298,7 @@ func killedHistories(t *testing.T, e *experiment.Experiment, all *tally, engine 
 		}
 		return record(e.Rand(-1-first-i), s)
 	})
-	for range sideBySide {
+	for range processes {
 		s := <-remotes
 		s.end()
 		kills, unanswered = kills+s.kills, unanswered+s.lost

@@ -10,6 +10,7 @@ package experiment
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -150,7 +151,7 @@ func (r Row) keep(path string) error {
 		return err
 	}
 	if _, err := f.Write(append(line, '\n')); err != nil {
-		return fmt.Errorf("%w (and close: %v)", err, f.Close())
+		return errors.Join(err, f.Close())
 	}
 	return f.Close()
 }
