@@ -290,6 +290,7 @@ func (s *step) saveBefore(ctx context.Context, applied []eventstore.Recorded) er
 	}
 	to, err := s.v.log.Anchor(ctx, applied[len(applied)-1].Position)
 	if err != nil {
+		s.logged = true
 		return fmt.Errorf("projection %s: %w", s.v.def.name, err)
 	}
 	return s.save(to)

@@ -3,6 +3,9 @@ package projection
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+
+	"github.com/leat-go/leat/internal/sqlite"
 )
 
 // Sentinels classify, structs explain.
@@ -23,8 +26,9 @@ var (
 	ErrClosed = errors.New("projection: closed")
 	// ErrNoView: there is no live file to read.
 	ErrNoView = errors.New("projection: no read model")
-	// ErrDamaged: a file of the read model is missing or is not what its name
-	// says. Remove builds it anew.
+	// ErrDamaged: a file of the read model is missing, is not what its name
+	// says, or SQLite finds it damaged. It comes in a DamagedError, which names
+	// the file. Remove builds the read model anew.
 	ErrDamaged = errors.New("projection: damaged")
 	// ErrTxEnded: SQLite ended the transaction by itself.
 	ErrTxEnded = errors.New("projection: the transaction has ended")
@@ -49,3 +53,32 @@ func (e *EventError) Error() string {
 }
 
 func (e *EventError) Unwrap() error { return e.Err }
+
+// DamagedError says which file of a read model is damaged, and what to do. It
+// is an ErrDamaged.
+type DamagedError struct {
+	// Projection is the name of the read model.
+	Projection string
+	// File is the path of the damaged file.
+	File string
+	// Err says what is wrong with it.
+	Err error
+}
+
+func (e *DamagedError) Error() string {
+	at := filepath.Join(filepath.Dir(e.File), e.Projection)
+	return fmt.Sprintf("%v: %s: %v: remove the read model %s to have it built anew from the log: with projection.Remove, or by hand %s first, then %s.v*",
+		ErrDamaged, e.File, e.Err, e.Projection, at+pointerSuffix, at)
+}
+
+// Unwrap returns ErrDamaged and Err.
+func (e *DamagedError) Unwrap() []error { return []error{ErrDamaged, e.Err} }
+
+// damage makes an error that tells of a damaged file a DamagedError, and
+// leaves others as they are.
+func damage(name, file string, err error) error {
+	if errors.Is(err, ErrDamaged) || !sqlite.IsCorrupt(err) && !errors.Is(err, sqlite.ErrForeign) {
+		return err
+	}
+	return &DamagedError{Projection: name, File: file, Err: err}
+}

@@ -86,7 +86,7 @@ func (f files) readPointer() (pointer, bool, error) {
 	}
 	p, ok := parsePointer(f.name, raw)
 	if err != nil || !ok {
-		return pointer{}, false, fmt.Errorf("%w: %s does not name a file of %q: remove the read model to have it built anew", ErrDamaged, f.pointerPath(), f.name)
+		return pointer{}, false, &DamagedError{Projection: f.name, File: f.pointerPath(), Err: errors.New("it does not name a file of the read model")}
 	}
 	return p, true, nil
 }

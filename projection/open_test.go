@@ -75,6 +75,9 @@ func TestDamageIsNamed(t *testing.T) {
 		t.Helper()
 		_, err := Open(t.Context(), dir, l, ledger(1, nil), nil)
 		require.ErrorIs(t, err, want)
+		if want != ErrNewer {
+			told(t, dir, err)
+		}
 		require.NoError(t, Remove(dir, "ledger"))
 		openTest(t, dir, l, ledger(1, nil))
 	}
@@ -97,10 +100,56 @@ func TestDamageIsNamed(t *testing.T) {
 	refused(dir, sqlite.ErrForeign)
 	dir, at = make1()
 	require.NoError(t, os.WriteFile(filepath.Join(at, "ledger.v1.1.db"), []byte("this is a text file, and not a short one, of no use to anybody who wants a database at all. It goes on."), 0o600))
+	_, err = OpenReader(t.Context(), dir, ledger(1, nil))
+	require.ErrorContains(t, err, "is not a database")
+	told(t, dir, err)
 	_, err = Open(t.Context(), dir, l, ledger(1, nil), nil)
 	require.ErrorContains(t, err, "is not a database")
+	told(t, dir, err)
 	require.NoError(t, Remove(dir, "ledger"))
 	require.Error(t, Remove(dir, "../x"))
+}
+
+// told demands that the error names the read model, the damaged file and what
+// to remove.
+func told(t *testing.T, dir string, err error) {
+	t.Helper()
+	var damaged *DamagedError
+	require.ErrorAs(t, err, &damaged)
+	require.ErrorIs(t, err, ErrDamaged)
+	require.Equal(t, "ledger", damaged.Projection)
+	require.FileExists(t, filepath.Join(dir, viewsDir, "ledger.live"))
+	require.Equal(t, filepath.Join(dir, viewsDir), filepath.Dir(damaged.File))
+	at := filepath.Join(dir, viewsDir, "ledger")
+	require.ErrorContains(t, err, "by hand "+at+".live first, then "+at+".v*")
+}
+
+// There: only the file's head was read at Open, and the page that was damaged
+// said what SQLite says, and nothing of what to do.
+func TestDamageThatIsFoundLaterIsNamed(t *testing.T) {
+	dir, l := t.TempDir(), newTape()
+	p, err := Open(t.Context(), dir, l, ledger(1, nil), nil)
+	require.NoError(t, err)
+	l.add("a", moved{Account: "a", Cents: 1})
+	require.NoError(t, p.Apply(t.Context(), page(l, 0, 10)))
+	var root, size int64
+	require.NoError(t, p.live.db.Writer().QueryRow(`SELECT rootpage FROM sqlite_schema WHERE name = 'account'`).Scan(&root))
+	require.NoError(t, p.live.db.Writer().QueryRow(`PRAGMA page_size`).Scan(&size))
+	path := p.live.db.Path()
+	require.NoError(t, p.Close())
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	copy(data[(root-1)*size:root*size], make([]byte, size))
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+
+	p, err = Open(t.Context(), dir, l, ledger(1, nil), nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, p.Close()) }()
+	_, err = p.Rebuild(t.Context(), nil)
+	told(t, dir, err)
+	at := p.Position()
+	l.add("a", moved{Account: "a", Cents: 2})
+	told(t, dir, p.Apply(t.Context(), page(l, at, 10)))
 }
 
 func TestTheFileIsNormalDurable(t *testing.T) {

@@ -216,8 +216,10 @@ func (v *View) file(ctx context.Context) (*viewFile, error) {
 	return v.open, nil
 }
 
-func (v *View) reopen(ctx context.Context, id fileID) error {
-	db, err := sqlite.Open(ctx, v.files.path(id), sqlite.Options{Durability: sqlite.Normal, ReadOnly: true})
+func (v *View) reopen(ctx context.Context, id fileID) (err error) {
+	path := v.files.path(id)
+	defer func() { err = damage(id.name, path, err) }()
+	db, err := sqlite.Open(ctx, path, sqlite.Options{Durability: sqlite.Normal, ReadOnly: true})
 	if err != nil {
 		return fmt.Errorf("projection %s: %w", v.def.name, err)
 	}

@@ -88,6 +88,11 @@ type rebuilding struct {
 // crash leaves either the old file live or the new one; one that was not
 // finished is removed at the next Open.
 //
+// It ends at the position of the live file, not at the end of the log: of a
+// read model that has applied nothing yet it builds nothing, and finds that
+// identical. Whoever runs no router brings the live file to the end first,
+// with Apply.
+//
 // progress may be nil; it is called after every page, in this goroutine.
 //
 // An event that fails and that the live file has as a dead letter or parked is
@@ -250,7 +255,7 @@ func (p *Projection) finishRebuild(ctx context.Context, v *view, report func(eve
 	crash.At(crash.ViewCaughtUp)
 	same, err := compare(ctx, live.db, v.db)
 	if err != nil {
-		return Rebuilt{}, fmt.Errorf("projection %s: compare: %w", p.def.name, err)
+		return Rebuilt{}, live.wrap(fmt.Errorf("compare: %w", err))
 	}
 	crash.At(crash.ViewCompared)
 	if err := p.swap(v); err != nil {

@@ -153,15 +153,15 @@ func createSchema(tx *sqlite.Tx, def *Definition, purpose string) error {
 func openView(ctx context.Context, f files, id fileID, def *Definition) (_ *view, purpose string, err error) {
 	path := f.path(id)
 	if !exists(path) {
-		return nil, "", fmt.Errorf("%w: %s is missing: remove the read model %s to have it built anew", ErrDamaged, path, id.name)
+		return nil, "", &DamagedError{Projection: id.name, File: path, Err: errors.New("it is missing")}
 	}
 	db, err := sqlite.OpenFormat(ctx, path, format(), sqlite.Options{Durability: sqlite.Normal, Logger: f.logger})
 	if err != nil {
-		return nil, "", fmt.Errorf("projection %s: %w", id.name, err)
+		return nil, "", damage(id.name, path, fmt.Errorf("projection %s: %w", id.name, err))
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, db.Close())
+			err = errors.Join(damage(id.name, path, err), db.Close())
 		}
 	}()
 	purpose, err = checkView(ctx, db, id, def)
@@ -186,7 +186,7 @@ func checkView(ctx context.Context, db *sqlite.DB, id fileID, def *Definition) (
 		return "", fmt.Errorf("projection %s: read %s: %w", id.name, db.Path(), err)
 	}
 	if err != nil || name != id.name || version != id.version {
-		return "", fmt.Errorf("%w: %s says that it is %s v%d: remove the read model %s to have it built anew", ErrDamaged, db.Path(), name, version, id.name)
+		return "", &DamagedError{Projection: id.name, File: db.Path(), Err: fmt.Errorf("it says that it is %s v%d", name, version)}
 	}
 	if version == def.version && !bytes.Equal(hash, def.schemaHash()) {
 		return "", fmt.Errorf("%w: the schema or the event types of %q are not those that version %d was made with: raise the version, so that a new file is built beside it", ErrSchemaChanged, name, version)
@@ -266,6 +266,7 @@ type step struct {
 	attempt attempt
 	notes   []slog.Attr // what was parked and skipped, for the log
 	set     int         // events set aside for good or for later
+	logged  bool        // what failed is the log, not the file
 }
 
 // write runs fn in a transaction and, once it is committed, tells memory.
@@ -278,6 +279,9 @@ func (v *view) write(ctx context.Context, fn func(s *step) error) error {
 	var unknown *sqlite.CommitError
 	if errors.As(err, &unknown) && !sqlite.IsConstraint(err) {
 		v.stale = true
+	}
+	if err != nil && !s.logged {
+		err = damage(v.def.name, v.db.Path(), err)
 	}
 	if err != nil {
 		return err
@@ -399,7 +403,7 @@ func (v *view) saveScanned(ctx context.Context) error {
 }
 
 func (v *view) wrap(err error) error {
-	return fmt.Errorf("projection %s: %s: %w", v.def.name, v.id, err)
+	return damage(v.def.name, v.db.Path(), fmt.Errorf("projection %s: %s: %w", v.def.name, v.id, err))
 }
 
 // shown is what readers may know of a view without its gate.
