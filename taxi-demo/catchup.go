@@ -40,9 +40,18 @@ func (a *app) catchUp(ctx context.Context) (blocked []string, err error) {
 	return blocked, nil
 }
 
+// feed applies the log to a read model, or to the file that is built to replace
+// its own, up to the head.
 func (a *app) feed(ctx context.Context, p *projection.Projection, head int64) error {
-	for p.Position() < head {
-		after := p.Position()
+	for {
+		at, err := p.Checkpoint(ctx)
+		if err != nil {
+			return err
+		}
+		after := at.Position
+		if after >= head {
+			return nil
+		}
 		page, err := a.store.ReadLog(ctx, after, catchUpPage, p.Filter())
 		if err != nil {
 			return err
@@ -51,5 +60,4 @@ func (a *app) feed(ctx context.Context, p *projection.Projection, head int64) er
 			return err
 		}
 	}
-	return nil
 }

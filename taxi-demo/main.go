@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/projection"
 )
 
 // Exit codes.
@@ -54,9 +55,14 @@ func run(args []string, t terminal) int {
 	code := exitCode(ctx, err)
 	switch {
 	case code == exitInUse:
-		fmt.Fprintln(t.err, "taxi-demo: another process has the store in use: stop it, or look at the store with 'events' and 'projections status'")
+		// It names the path, and an option of the library that is no flag here.
+		text := strings.ReplaceAll(err.Error(), ", or read beside it with OpenReadOnly", "")
+		fmt.Fprintf(t.err, "taxi-demo: %s; while a process has a store open, these commands work beside it: 'events', 'projections status', 'verify' and 'backup'\n", oneLine(text))
 	case err != nil && code != exitInterrupted && !errors.Is(err, errCheckFailed):
 		fmt.Fprintf(t.err, "taxi-demo: %s\n", strings.ReplaceAll(printable(err.Error()), "\n", "\n  ")) // no line of it looks like another's
+		if damaged, ok := errors.AsType[*projection.DamagedError](err); ok {
+			fmt.Fprintf(t.err, "Run 'taxi-demo projections rebuild %s' to have it replaced.\n", cell(damaged.Projection))
+		}
 	}
 	if code == exitUsage {
 		fmt.Fprintln(t.err, "Run 'taxi-demo --help' for the commands and flags.")
@@ -97,6 +103,12 @@ Exit: 0 ok, 1 error, 2 usage, 5 a check failed, 7 the store is in use,
 		Args:          noArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if store == "" {
+				return usagef("--store is empty: name the store's directory")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runLive(cmd.Context(), t, store, city)
 		},

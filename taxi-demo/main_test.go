@@ -30,6 +30,7 @@ func TestScripts(t *testing.T) {
 			"plant":       plant,
 			"same":        sameReport,
 			"waitfor":     waitFor,
+			"zeroed":      zeroed,
 		},
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -100,17 +99,22 @@ func projectionStatus(ctx context.Context, dir string) (_ []projectionLine, err 
 	}
 	lines := []projectionLine{}
 	for _, def := range views.All() {
-		l, err := viewLine(ctx, dir, def, head)
+		l, err := viewLine(ctx, dir, def)
+		if err == nil && l.Position > head { // the log may have grown meanwhile
+			head, err = log.Head(ctx)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", def.Name(), err)
 		}
+		l.Head = head
+		l.say()
 		lines = append(lines, l)
 	}
 	return lines, nil
 }
 
-func viewLine(ctx context.Context, dir string, def *projection.Definition, head int64) (_ projectionLine, err error) {
-	l := projectionLine{Name: def.Name(), Version: def.Version(), Head: head}
+func viewLine(ctx context.Context, dir string, def *projection.Definition) (l projectionLine, err error) {
+	l = projectionLine{Name: def.Name(), Version: def.Version()}
 	v, err := projection.OpenReader(ctx, dir, def)
 	if errors.Is(err, projection.ErrNoView) {
 		l.State = "not built"
@@ -125,13 +129,22 @@ func viewLine(ctx context.Context, dir string, def *projection.Definition, head 
 		l.Position, err = r.Position()
 		return err
 	})
-	// An idle model saves lazily how far it has seen, so its file may lag
-	// behind a log with nothing for it.
-	l.State = "caught up"
-	if l.Position < head {
-		l.State = fmt.Sprintf("%d positions to look through", head-l.Position)
-	}
 	return l, err
+}
+
+// say says what the position means, unless that is known.
+func (l *projectionLine) say() {
+	switch {
+	case l.State != "":
+	case l.Position > l.Head:
+		l.State = "past the end of the log: the log was put back, or is another; see 'taxi-demo verify'"
+	case l.Position < l.Head:
+		// An idle model saves lazily how far it has seen, so its file may lag
+		// behind a log with nothing for it.
+		l.State = fmt.Sprintf("%d positions to look through", l.Head-l.Position)
+	default:
+		l.State = "caught up"
+	}
 }
 
 // rebuiltLine is the outcome of one rebuild.
@@ -142,6 +155,7 @@ type rebuiltLine struct {
 	Seconds    float64 `json:"seconds"`
 	Identical  bool    `json:"identical"`
 	Difference string  `json:"difference,omitempty"`
+	Replaced   string  `json:"replaced,omitempty"` // why the one before was removed
 }
 
 func rebuildProjections(t terminal, store *string) *cobra.Command {
@@ -149,14 +163,15 @@ func rebuildProjections(t terminal, store *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rebuild NAME… | --all",
 		Short: "Build read models anew beside the live ones and say whether they are identical",
+		Long: `Bring read models to the end of the log, build them anew beside the live ones,
+and say whether both are identical. One that is damaged is removed first and
+built from the log, without the dead letters and parked events it had.`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			names, err := chosen(names, all)
 			if err != nil {
 				return err
 			}
-			return withStore(cmd.Context(), t, *store, func(ctx context.Context, a *app) error {
-				return a.rebuild(ctx, t, names, asJSON)
-			})
+			return rebuildAll(cmd.Context(), t, *store, names, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON array")
@@ -186,45 +201,4 @@ func chosen(names []string, all bool) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-func (a *app) rebuild(ctx context.Context, t terminal, names []string, asJSON bool) error {
-	lines := []rebuiltLine{}
-	same := true
-	for _, name := range names {
-		var said time.Time
-		res, err := a.models[name].Rebuild(ctx, func(p projection.Progress) {
-			if time.Since(said) < t.interval() {
-				return
-			}
-			said = time.Now()
-			t.status(fmt.Sprintf("%-12s %s %d/%d · %.0f/s · %s left", name, bar(p.Done, p.Total), p.Done, p.Total, p.Rate, p.ETA.Round(time.Second)))
-		})
-		t.clear()
-		if err != nil {
-			return fmt.Errorf("rebuild %s: %w", name, err)
-		}
-		same = same && res.Identical
-		l := rebuiltLine{
-			Name: name, Events: res.Events, Position: res.Position, Seconds: res.Seconds,
-			Identical: res.Identical, Difference: res.Difference,
-		}
-		lines = append(lines, l)
-		if !asJSON {
-			verdict := "identical"
-			if !l.Identical {
-				verdict = "DIFFERENT: " + cell(l.Difference)
-			}
-			fmt.Fprintf(t.out, "%-12s %d events to position %d in %.2f s, %s\n", name, l.Events, l.Position, l.Seconds, verdict)
-		}
-	}
-	if asJSON {
-		if err := t.json(lines); err != nil {
-			return err
-		}
-	}
-	if !same {
-		return errCheckFailed
-	}
-	return nil
 }

@@ -182,3 +182,21 @@ func plant(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = db.Exec("CREATE TRIGGER planted AFTER INSERT ON outbox BEGIN DELETE FROM timer; END")
 	ts.Check(errors.Join(err, db.Close()))
 }
+
+// zeroed overwrites the first page of a table of a closed database with zeros,
+// which no SQLite page is: zeroed FILE TABLE
+func zeroed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: zeroed FILE TABLE")
+	}
+	path := ts.MkAbs(args[0])
+	db, err := sql.Open("sqlite3", path)
+	ts.Check(err)
+	var root, size int
+	err = db.QueryRow("SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size WHERE name = ?", args[1]).Scan(&root, &size)
+	ts.Check(errors.Join(err, db.Close()))
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	clear(data[(root-1)*size : root*size])
+	ts.Check(os.WriteFile(path, data, 0o600))
+}
