@@ -18,8 +18,8 @@ func verifyCommand(t terminal, store *string) *cobra.Command {
 		Use:   "verify",
 		Short: "Tell whether the store is as it was written",
 		Long: `Tell whether the store is as it was written: hash chain, versions, positions,
-witness, checkpoints, and every file of the directory. Exit 5 where anything is
-found.
+witness, checkpoints, and every file of the directory. A backup is held to its
+manifest as well. Exit 5 where anything is found.
 
 It changes nothing. Beside a demo that runs it reads through SQLite; otherwise
 it works on a copy of the directory, in TMPDIR, and removes it again.`,
@@ -53,7 +53,7 @@ func verified(w io.Writer, r verify.Report) error {
 		fmt.Fprintf(&b, "%-20s %s\n", name, oneLine(fmt.Sprintf(format, args...)))
 	}
 	how := map[string]string{verify.BesideOwner: "beside the process that has it open", verify.PrivateCopy: "a copy of it"}[r.Looked]
-	line("store", "%s (looked at %s)", r.Dir, how)
+	line(r.Kind, "%s (looked at %s)", r.Dir, how)
 	line("log", "%d events, %d batch IDs", r.Log.Events, r.Log.Batches)
 	for _, c := range r.Consumers {
 		line("checkpoint", "%-28s %s at %d, %d behind", c.File, c.Consumer, c.Position, c.Behind)

@@ -21,6 +21,7 @@ import (
 const (
 	logName       = "log.db"
 	witnessName   = "witness"
+	manifestName  = "manifest" // of a backup
 	viewsDir      = "views"
 	pointerSuffix = ".live"
 )
@@ -95,7 +96,7 @@ func notLookedAt(path, what string, info os.FileInfo) eventstore.Finding {
 
 // belongs tells whether a file of the directory is one of a store.
 func belongs(name string) bool {
-	return name == witnessName || slices.Contains(databases, databaseOf(name))
+	return name == witnessName || name == manifestName || slices.Contains(databases, databaseOf(name))
 }
 
 // The files of a database: itself, what stands beside it and is part of it.
@@ -172,7 +173,10 @@ func copyFile(ctx context.Context, from, to string, info os.FileInfo) (err error
 	return nil
 }
 
-// openHere tells whether this process has one of the files open.
+// openHere tells whether this process has one of the files open. A read-only
+// opening that begins between this look and the end of the copy loses its locks
+// when the copy closes the file: harmless, since nobody owns the store then, so
+// that nobody writes or moves what it reads.
 func openHere(files []source) bool {
 	entries, err := os.ReadDir("/dev/fd")
 	if err != nil {

@@ -61,6 +61,9 @@ func (in *inspection) run(ctx context.Context) error {
 		f.Place = strings.ToValidUTF8(f.Place, "\uFFFD")
 		f.Reason = strings.ToValidUTF8(f.Reason, "\uFFFD")
 		f.Reason = strings.Join(strings.Fields(strings.ReplaceAll(f.Reason, "*** in database main ***", "")), " ")
+		if in.report.Kind == KindBackup {
+			f.Remedy = "take another backup"
+		}
 	}
 	return err
 }
@@ -150,15 +153,15 @@ func (in *inspection) exists(name string) bool {
 	return err == nil
 }
 
-// wasStore tells whether the directory holds what only a store has beside its
-// log.
+// wasStore tells whether the directory is a backup, or holds what only a store
+// has beside its log.
 func (in *inspection) wasStore() bool {
 	for _, name := range databases {
 		if name != logName && in.exists(name) {
 			return true
 		}
 	}
-	return in.exists(witnessName)
+	return in.exists(witnessName) || in.report.Kind == KindBackup
 }
 
 // log verifies the log.

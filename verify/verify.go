@@ -21,10 +21,22 @@ const (
 	PrivateCopy = "private_copy"
 )
 
-// Report is what was found.
+// What it looked at.
+const (
+	// KindStore is a store, or a backup that has lost its manifest: nothing else
+	// tells them apart.
+	KindStore = "store"
+	// KindBackup is what sqlite.Store.Backup made: a directory that has a
+	// manifest, to which it is held.
+	KindBackup = "backup"
+)
+
+// Report is what was found. The zero Report is one of nothing, and not OK.
 type Report struct {
 	// Dir is the directory, as an absolute path.
 	Dir string `json:"dir"`
+	// Kind is KindStore or KindBackup.
+	Kind string `json:"kind"`
 	// Looked is BesideOwner or PrivateCopy.
 	Looked string `json:"looked"`
 	// Log is what was looked at of the log; zero where it could not be opened,
@@ -42,11 +54,11 @@ type Report struct {
 
 // newReport returns one whose lists are empty, also in JSON.
 func newReport(dir, looked string) Report {
-	return Report{Dir: dir, Looked: looked, Files: []string{}, Consumers: []Consumer{}, Findings: []eventstore.Finding{}}
+	return Report{Dir: dir, Kind: KindStore, Looked: looked, Files: []string{}, Consumers: []Consumer{}, Findings: []eventstore.Finding{}}
 }
 
-// OK tells whether nothing was found.
-func (r Report) OK() bool { return len(r.Findings) == 0 }
+// OK tells whether it was looked at and nothing was found.
+func (r Report) OK() bool { return r.Looked != "" && len(r.Findings) == 0 }
 
 // Log says what was verified of the log.
 type Log struct {
@@ -85,13 +97,22 @@ var errUnsettled = errors.New("it is opened, closed or changed all the time")
 // the owner may be making it, and believe it at last.
 var errRefused = fmt.Errorf("%w: the log cannot be opened", errUnsettled)
 
-// Dir looks at the store in a directory and changes nothing. See the package.
+// errBackupOpen: to read its files for the manifest would drop the locks of who
+// has them open; look again, since it may be another look.
+var errBackupOpen = fmt.Errorf("%w: it is a backup that somebody has open: close it first: %w", eventstore.ErrInUse, errUnsettled)
+
+// Dir looks at the store, or the backup, in a directory and changes nothing. See the package.
 //
 // An error means that it could not look: dir is not a directory, holds no
 // store (sqlite.ErrNotStore) or one of a newer program, this process may not
 // read it, there is no room for the copy, ctx has ended. The report is then of
-// no use. Many may look at once.
+// no use; it is eventstore.ErrInvalid where dir is empty, and
+// eventstore.ErrInUse where a backup is open in this process. Many may look at
+// once.
 func Dir(ctx context.Context, dir string) (Report, error) {
+	if dir == "" {
+		return Report{}, fmt.Errorf("verify: %w", &eventstore.InvalidError{Field: "store directory", Reason: "is empty"})
+	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return Report{}, fmt.Errorf("verify %s: %w", dir, err)
@@ -143,6 +164,12 @@ func beside(ctx context.Context, dir string) (Report, error) {
 		}
 		return Report{}, err
 	}
+	if backup, err := sqlite.IsBackup(dir); err != nil || backup {
+		if err == nil {
+			err = errBackupOpen
+		}
+		return Report{}, err
+	}
 	in := &inspection{dir: dir, report: newReport(dir, BesideOwner)}
 	err := in.run(ctx)
 	if err == nil && in.refused {
@@ -158,10 +185,23 @@ func alone(ctx context.Context, dir string, release func() error) (_ Report, err
 	if err != nil {
 		return Report{}, err
 	}
+	backup, err := sqlite.IsBackup(dir)
+	if err != nil {
+		return Report{}, err
+	}
 	if openHere(files) {
+		if backup {
+			return Report{}, errBackupOpen
+		}
 		// It is open for reading in this process, whose locks on a file would
 		// be dropped when a copier closes it.
 		return beside(ctx, dir)
+	}
+	var differ []eventstore.Finding
+	if backup {
+		if differ, err = sqlite.CheckBackup(ctx, dir); err != nil {
+			return Report{}, err
+		}
 	}
 	temp, err := os.MkdirTemp("", "leat-verify-") // mode 0700
 	if err != nil {
@@ -175,7 +215,15 @@ func alone(ctx context.Context, dir string, release func() error) (_ Report, err
 		return Report{}, err
 	}
 	in := &inspection{dir: temp, private: true, report: newReport(dir, PrivateCopy)}
-	in.report.Findings = append(in.report.Findings, odd...)
+	if backup {
+		in.report.Kind = KindBackup
+		if err := os.Remove(filepath.Join(temp, manifestName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return Report{}, err // as in a restored store
+		}
+	} else {
+		differ = odd // of which the manifest has told, too
+	}
+	in.report.Findings = append(in.report.Findings, differ...)
 	err = in.run(ctx)
 	return in.report, err
 }

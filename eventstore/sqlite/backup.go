@@ -70,15 +70,15 @@ func (s *Store) Backup(ctx context.Context, dst string) (err error) {
 		return fail(fileError(s.path(logName), "copy", err))
 	}
 	crash.At(crash.BackupCopied)
-	if err := m.add(st, logName); err != nil {
+	if err := m.add(ctx, st, logName); err != nil {
 		return fail(err)
 	}
 	said, err := attest(ctx, st, s.options, least)
 	if err != nil {
-		return fail(err)
+		return fail(relocate(err, st.dir, s.dir))
 	}
 	m.Store, m.Epoch, m.Position = said.Store, said.Epoch, said.Position
-	if err := m.add(st, witnessName); err != nil {
+	if err := m.add(ctx, st, witnessName); err != nil {
 		return fail(err)
 	}
 	if err := m.keep(st.path(manifestName)); err != nil {
@@ -122,18 +122,21 @@ func (c companion) copy(ctx context.Context, dir string, to *staging, m *manifes
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	version, err := db.Check(ctx, c.applicationID, len(c.schemas))
-	if err != nil || version == 0 {
-		return err
+	if err != nil {
+		return fileError(path, "copy", err)
+	}
+	if version == 0 {
+		return nil
 	}
 	if err := db.VacuumInto(ctx, to.path(c.name)); err != nil {
 		return fileError(path, "copy", err)
 	}
-	return m.add(to, c.name)
+	return m.add(ctx, to, c.name)
 }
 
 // add names a file that is in the staging directory.
-func (m *manifest) add(st *staging, name string) error {
-	p, err := measure(st.path(name), name)
+func (m *manifest) add(ctx context.Context, st *staging, name string) error {
+	p, err := measure(ctx, st.path(name), name)
 	m.Files = append(m.Files, p)
 	return err
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/internal/crash"
@@ -29,6 +31,9 @@ var beginnings = []string{lockName, logName, logName + "-journal", logName + "-w
 // the lock it does not change, and a directory that is not a store it leaves
 // as it was.
 func claimDir(ctx context.Context, dir string, format file.Format) (_ *claim, err error) {
+	if err := checkOwnable(dir); err != nil {
+		return nil, err
+	}
 	c := &claim{dir: dir}
 	defer func() {
 		if err != nil {
@@ -46,6 +51,9 @@ func claimDir(ctx context.Context, dir string, format file.Format) (_ *claim, er
 	}
 	lock := filepath.Join(dir, lockName)
 	if c.lock, err = lockFile(lock, false); err != nil {
+		return nil, err
+	}
+	if err := checkOwnable(dir); err != nil { // a backup may have appeared meanwhile
 		return nil, err
 	}
 	// Nobody else owns it: either the lock is held, or there was none yet.
@@ -75,6 +83,22 @@ func (c *claim) abandon() error {
 		errs = append(errs, os.Remove(c.dir))
 	}
 	return errors.Join(errs...)
+}
+
+// checkOwnable returns ErrNotStore where dir is a backup, which would be one no
+// more once it is written to, or what a Backup or Restore has not finished.
+func checkOwnable(dir string) error {
+	if strings.HasSuffix(real(dir), UnfinishedSuffix) {
+		return fmt.Errorf("%w: %s: the name is one of what a backup or restore was making and has not finished: back up or restore again, or name another directory", ErrNotStore, dir)
+	}
+	backup, err := IsBackup(dir)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return nil // which is said elsewhere
+	}
+	if err == nil && backup {
+		err = fmt.Errorf("%w: %s: this is a backup (it has a %s): restore it to a new directory", ErrNotStore, dir, manifestName)
+	}
+	return err
 }
 
 func makeDir(dir string) (created bool, err error) {

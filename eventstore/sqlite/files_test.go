@@ -258,7 +258,7 @@ func TestSnapshots(t *testing.T) {
 	require.False(t, found)
 }
 
-func TestBackupIsAStore(t *testing.T) {
+func TestABackupRestoredIsAStore(t *testing.T) {
 	s := open(t, t.TempDir(), nil)
 	for i := range 10 {
 		appendTo(t, s, withID(fmt.Sprint(i), write("ride-1", eventstore.Any(), event("asked", "x"))))
@@ -266,7 +266,8 @@ func TestBackupIsAStore(t *testing.T) {
 	dst := filepath.Join(t.TempDir(), "copy")
 	require.NoError(t, s.Backup(t.Context(), dst))
 	require.Error(t, s.Backup(t.Context(), dst), "never over something")
-	b := open(t, dst, nil)
+	restored, _ := restore(t, dst)
+	b := open(t, restored, nil)
 	require.Equal(t, all(t, s), all(t, b))
 	sound(t, b)
 	require.Equal(t, int64(11), appendTo(t, b, write("ride-1", eventstore.Exactly(10), event("asked", "x"))).First)

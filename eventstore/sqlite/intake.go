@@ -25,7 +25,7 @@ type intake struct {
 	close func() error
 }
 
-// takenPiece is how much is copied before a context is looked at again.
+// takenPiece is how much is copied or hashed before a context is looked at again.
 const takenPiece = 4 << 20
 
 // look looks what is in a directory that may be a backup, or a store that
@@ -37,6 +37,22 @@ func look(dir string) (_ *intake, err error) {
 		return nil, fmt.Errorf("%w: %w: name the directory of a backup", ErrNotStore, err)
 	}
 	in := &intake{dir: dir}
+	var strangers []string
+	in.names, strangers = sortOut(entries)
+	if err := in.complete(strangers); err != nil {
+		return nil, err
+	}
+	release, err := Hold(dir)
+	if errors.Is(err, eventstore.ErrInUse) {
+		return nil, fmt.Errorf("%w: take a Backup of it, and restore that", err)
+	}
+	in.close = release
+	return in, err
+}
+
+// sortOut tells the files of a backup, or of a store, from what is neither nor
+// passed over.
+func sortOut(entries []os.DirEntry) (names, strangers []string) {
 	taken := []string{logName, logName + "-wal", witnessName, manifestName}
 	passed := []string{lockName, "views", logName + "-shm", witnessName + disk.TempSuffix, manifestName + disk.TempSuffix}
 	for _, name := range companionNames() {
@@ -45,20 +61,35 @@ func look(dir string) (_ *intake, err error) {
 	for _, e := range entries {
 		switch name := e.Name(); {
 		case slices.Contains(taken, name):
-			in.names = append(in.names, name)
+			names = append(names, name)
 		case !slices.Contains(passed, name):
-			return nil, fmt.Errorf("%w: %q is no part of a backup, at least not of this program's: move it away, or use a newer program", ErrNotStore, filepath.Join(dir, name))
+			strangers = append(strangers, name)
 		}
 	}
-	if !in.has(logName) {
-		return nil, fmt.Errorf("%w: %s holds no %s: name the directory of a backup", ErrNotStore, dir, logName)
+	return names, strangers
+}
+
+// complete returns an error where there is something else as well, or no log:
+// ErrCorrupt where a manifest says that it is a backup, which was once whole.
+func (in *intake) complete(strangers []string) error {
+	if len(strangers) == 0 && in.has(logName) {
+		return nil
 	}
-	release, err := Hold(dir)
-	if errors.Is(err, eventstore.ErrInUse) {
-		return nil, fmt.Errorf("%w: take a Backup of it, and restore that", err)
+	m, err := readManifest(filepath.Join(in.dir, manifestName))
+	if err != nil && !errors.Is(err, eventstore.ErrCorrupt) {
+		return err
 	}
-	in.close = release
-	return in, err
+	for _, name := range strangers {
+		path := filepath.Join(in.dir, name)
+		if m != nil && !m.names(name) {
+			return &eventstore.CorruptError{Where: path, Reason: "it is there, which the manifest does not name: move it away, or take another backup"}
+		}
+		return fmt.Errorf("%w: %q is no part of a backup, at least not of this program's: move it away, or use a newer program", ErrNotStore, path)
+	}
+	if in.has(manifestName) {
+		return &eventstore.CorruptError{Where: filepath.Join(in.dir, logName), Reason: "it is missing, but the manifest of a backup is there: take another backup"}
+	}
+	return fmt.Errorf("%w: %s holds no %s: name the directory of a backup", ErrNotStore, in.dir, logName)
 }
 
 func (in *intake) has(name string) bool { return slices.Contains(in.names, name) }
@@ -78,24 +109,33 @@ func (in *intake) take(ctx context.Context, to *staging) (files []part, err erro
 	return files, nil
 }
 
-// takeFile copies a regular file, through no link and from no pipe, and syncs
-// the copy. It closes what it reads, so nobody here may have it open in SQLite.
-func takeFile(ctx context.Context, from, to string) (_ part, err error) {
-	src, err := os.OpenFile(from, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+// openTaken opens a regular file, through no link and no pipe. To close it drops
+// the locks that SQLite has on it, so nobody here may have it open there.
+func openTaken(path string) (_ *os.File, err error) {
+	src, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ELOOP) {
-		return part{}, &eventstore.CorruptError{Where: from, Reason: "it is a symbolic link: a backup holds the files themselves"}
+		return nil, &eventstore.CorruptError{Where: path, Reason: "it is a symbolic link: a backup holds the files themselves"}
 	}
 	if err != nil {
-		return part{}, fmt.Errorf("eventstore/sqlite: %w", err)
+		return nil, fmt.Errorf("eventstore/sqlite: %w", err)
+	}
+	info, err := src.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, errors.Join(&eventstore.CorruptError{Where: path, Reason: "it is not a regular file"}, src.Close())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("eventstore/sqlite: %w", err), src.Close())
+	}
+	return src, nil
+}
+
+// takeFile copies a file, and syncs the copy. See openTaken.
+func takeFile(ctx context.Context, from, to string) (_ part, err error) {
+	src, err := openTaken(from)
+	if err != nil {
+		return part{}, err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	info, err := src.Stat()
-	if err != nil {
-		return part{}, fmt.Errorf("eventstore/sqlite: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return part{}, &eventstore.CorruptError{Where: from, Reason: "it is not a regular file"}
-	}
 	if err := disk.CreateFile(to); err != nil {
 		return part{}, fmt.Errorf("eventstore/sqlite: %w", err)
 	}
@@ -104,7 +144,20 @@ func takeFile(ctx context.Context, from, to string) (_ part, err error) {
 		return part{}, fmt.Errorf("eventstore/sqlite: %w", err)
 	}
 	defer func() { err = errors.Join(err, dst.Close()) }()
-	sum, p := sha256.New(), part{}
+	p, err := pour(ctx, dst, src)
+	if err != nil {
+		return part{}, fmt.Errorf("eventstore/sqlite: copy: %w", err)
+	}
+	if err := dst.Sync(); err != nil {
+		return part{}, fmt.Errorf("eventstore/sqlite: copy: %w", err)
+	}
+	return p, nil
+}
+
+// pour copies all of src to dst, and returns what a manifest says of it, but
+// for its name.
+func pour(ctx context.Context, dst io.Writer, src io.Reader) (p part, err error) {
+	sum := sha256.New()
 	for {
 		if err := ctx.Err(); err != nil {
 			return part{}, err
@@ -112,15 +165,11 @@ func takeFile(ctx context.Context, from, to string) (_ part, err error) {
 		n, err := io.CopyN(io.MultiWriter(dst, sum), src, takenPiece)
 		p.Bytes += n
 		if errors.Is(err, io.EOF) {
-			break
+			p.SHA256 = hex.EncodeToString(sum.Sum(nil))
+			return p, nil
 		}
 		if err != nil {
-			return part{}, fmt.Errorf("eventstore/sqlite: copy: %w", err)
+			return part{}, err
 		}
 	}
-	p.SHA256 = hex.EncodeToString(sum.Sum(nil))
-	if err := dst.Sync(); err != nil {
-		return part{}, fmt.Errorf("eventstore/sqlite: copy: %w", err)
-	}
-	return p, nil
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -97,8 +98,10 @@ func readManifest(path string) (*manifest, error) {
 	return &m, nil
 }
 
-// parseManifest reads what a manifest holds: that and nothing else. A name in
-// it is compared with those of files, and never used as one.
+// parseManifest reads what a manifest holds: one value of JSON, with no field
+// that a manifest has not and nothing behind it. As encoding/json does, it takes
+// a field that is missing for an empty one, and the last of two of a name. A
+// name in it is compared with those of files, and never used as one.
 func parseManifest(data []byte) (m manifest, err error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
@@ -121,38 +124,68 @@ func parseManifest(data []byte) (m manifest, err error) {
 	return m, nil
 }
 
-// differs says in what a directory with these files is not what the manifest
-// says; empty where it is.
-func (m manifest) differs(files []part) string {
+// difference is in what a file of a backup is not as the manifest says.
+type difference struct{ name, what string }
+
+func (d difference) String() string { return d.name + " " + d.what }
+
+// differences says in what a directory with these files is not what the
+// manifest says; none where it is.
+func (m manifest) differences(files []part) (all []difference) {
 	for _, want := range m.Files {
 		i := slices.IndexFunc(files, func(f part) bool { return f.Name == want.Name })
 		switch {
 		case i < 0:
-			return fmt.Sprintf("%s is missing, which the manifest names", want.Name)
+			all = append(all, difference{want.Name, "is missing, which the manifest names"})
 		case files[i] != want:
-			return fmt.Sprintf("%s is not the file that was backed up (%d bytes, %d then, or other content)", want.Name, files[i].Bytes, want.Bytes)
+			all = append(all, difference{want.Name, fmt.Sprintf("is not the file that was backed up (%d bytes, %d then, or other content)", files[i].Bytes, want.Bytes)})
 		}
 	}
 	for _, f := range files {
-		if !slices.ContainsFunc(m.Files, func(want part) bool { return f.Name == want.Name }) {
-			return fmt.Sprintf("%s is there, which the manifest does not name", f.Name)
+		if !m.names(f.Name) {
+			all = append(all, difference{f.Name, "is there, which the manifest does not name"})
 		}
 	}
-	return ""
+	return all
+}
+
+// names tells whether a file of this name belongs to the backup.
+func (m manifest) names(name string) bool {
+	return slices.ContainsFunc(m.Files, func(f part) bool { return f.Name == name })
+}
+
+// agrees compares what the manifest says of the log with what the witness does,
+// which is one of its files.
+func (m manifest) agrees(said *testimony) []difference {
+	if said == nil || m.Store == said.Store && m.Epoch == said.Epoch && m.Position == said.Position {
+		return nil
+	}
+	return []difference{{manifestName, fmt.Sprintf("speaks of position %d of epoch %s of store %s, the witness beside it of position %d of epoch %s of store %s",
+		m.Position, m.Epoch, m.Store, said.Position, said.Epoch, said.Store)}}
 }
 
 // measure returns what a manifest says of the file at path, which nobody has
 // open.
-func measure(path, name string) (_ part, err error) {
+func measure(ctx context.Context, path, name string) (_ part, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return part{}, fmt.Errorf("eventstore/sqlite: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	h := sha256.New()
-	n, err := io.Copy(h, f)
-	if err != nil {
-		return part{}, fmt.Errorf("eventstore/sqlite: %w", err)
+	sum, p := sha256.New(), part{Name: name}
+	for {
+		if err := ctx.Err(); err != nil {
+			return part{}, err
+		}
+		n, err := io.CopyN(sum, f, takenPiece)
+		p.Bytes += n
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return part{}, fmt.Errorf("eventstore/sqlite: %w", err)
+		}
 	}
-	return part{Name: name, Bytes: n, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+	p.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	return p, nil
 }

@@ -20,7 +20,7 @@ func FuzzManifest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		require.NotPanics(t, func() { m.differs(nil) })
+		require.NotPanics(t, func() { m.differences(nil) })
 		again, err := json.Marshal(m)
 		require.NoError(t, err)
 		same, err := parseManifest(again)

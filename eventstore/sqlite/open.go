@@ -46,7 +46,8 @@ func logFormat() (file.Format, int, error) {
 // exist or is empty. The caller closes it.
 //
 // Errors: eventstore.ErrInUse where somebody owns it, ErrNotStore where dir
-// holds something else or a newer format, eventstore.ErrCorrupt where the log
+// holds something else or a newer format, is a backup (which Restore makes a
+// store of), or has a name that ends in UnfinishedSuffix, eventstore.ErrCorrupt where the log
 // is behind what its witness remembers, has lost it, or is otherwise damaged. What is
 // refused is left as it was.
 func Open(ctx context.Context, dir string, opts *Options) (_ *Store, err error) {

@@ -186,7 +186,8 @@ func TestReopenIsRefusedWhereTheWriteAheadLogIsGone(t *testing.T) {
 	dst := filepath.Join(t.TempDir(), "rescued")
 	require.NoError(t, s.Backup(t.Context(), dst))
 	require.NoError(t, s.Close())
-	require.Equal(t, acked, all(t, open(t, dst, nil))[:150])
+	restored, _ := restore(t, dst)
+	require.Equal(t, acked, all(t, open(t, restored, nil))[:150])
 }
 
 func TestReopenClosesEveryConnectionFirst(t *testing.T) {

@@ -61,8 +61,9 @@ type Restored struct {
 // (see eventstore.Anchor).
 //
 // Errors: ErrNotStore where backup is none, or of a newer program;
-// eventstore.ErrCorrupt where it is damaged or may have lost something;
-// eventstore.ErrInUse where it is a store that somebody owns.
+// eventstore.ErrCorrupt where it is damaged or may have lost something, or has
+// a manifest but no log, or a file that its manifest does not name;
+// eventstore.ErrInvalid where a directory has no name; eventstore.ErrInUse where it is a store that somebody owns.
 func Restore(ctx context.Context, backup, dst string, opts *RestoreOptions) (_ Restored, err error) {
 	r := &restoration{}
 	if opts != nil {
@@ -70,6 +71,9 @@ func Restore(ctx context.Context, backup, dst string, opts *RestoreOptions) (_ R
 	}
 	if r.opts.Clock == nil {
 		r.opts.Clock = clock.System()
+	}
+	if backup == "" {
+		return Restored{}, &eventstore.InvalidError{Field: "backup", Reason: "is empty: name the directory of one"}
 	}
 	if r.src, err = filepath.Abs(backup); err != nil {
 		return Restored{}, fmt.Errorf("eventstore/sqlite: restore %s: %w", backup, err)
@@ -158,8 +162,16 @@ func (r *restoration) compare(files []part) (err error) {
 	if m == nil {
 		return r.lose(r.src, "it has no manifest: it is no Backup, or not all of one, and nobody knows whether it is whole")
 	}
-	if what := m.differs(files); what != "" {
-		return r.lose(r.src, what)
+	all := m.differences(files)
+	if len(all) == 0 {
+		said, err := readTestimony(r.st.path(witnessName))
+		if err != nil {
+			return err
+		}
+		all = m.agrees(said)
+	}
+	if len(all) > 0 {
+		return r.lose(r.src, all[0].String())
 	}
 	return nil
 }
@@ -322,12 +334,21 @@ func (e *relocated) Error() string { return strings.ReplaceAll(e.err.Error(), e.
 func (e *relocated) Unwrap() error { return e.err }
 
 func (r *restoration) relocate(err error) error {
-	if r.st == nil || !errors.Is(err, eventstore.ErrCorrupt) && !errors.Is(err, ErrNotStore) {
+	if r.st == nil {
+		return err
+	}
+	return relocate(err, r.st.dir, r.src)
+}
+
+// relocate has an error about what was found in a copy speak of what was
+// copied.
+func relocate(err error, from, to string) error {
+	if !errors.Is(err, eventstore.ErrCorrupt) && !errors.Is(err, ErrNotStore) {
 		return err
 	}
 	var corrupt *eventstore.CorruptError
 	if errors.As(err, &corrupt) {
-		corrupt.Where = strings.ReplaceAll(corrupt.Where, r.st.dir, r.src)
+		corrupt.Where = strings.ReplaceAll(corrupt.Where, from, to)
 	}
-	return &relocated{err: err, from: r.st.dir, to: r.src}
+	return &relocated{err: err, from: from, to: to}
 }

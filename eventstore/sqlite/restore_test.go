@@ -134,13 +134,16 @@ var hostile = map[string]struct {
 	"a pipe for consumers": {eventstore.ErrCorrupt, func(t *testing.T, backup string) {
 		require.NoError(t, syscall.Mkfifo(filepath.Join(backup, "consumers.db"), 0o600))
 	}},
-	"a stranger": {sqlite.ErrNotStore, func(t *testing.T, backup string) {
+	"a stranger": {eventstore.ErrCorrupt, func(t *testing.T, backup string) {
 		require.NoError(t, os.WriteFile(filepath.Join(backup, "run-me.sh"), nil, 0o700))
 	}},
 	"a database of a newer program": {sqlite.ErrNotStore, func(t *testing.T, backup string) {
+		rewrite(t, filepath.Join(backup, "manifest"), func(data []byte) []byte {
+			return []byte(strings.Replace(string(data), `"files": [`, `"files": [{"name": "inbox.db", "bytes": 0, "sha256": ""},`, 1))
+		})
 		require.NoError(t, os.WriteFile(filepath.Join(backup, "inbox.db"), nil, 0o600))
 	}},
-	"no log": {sqlite.ErrNotStore, func(t *testing.T, backup string) {
+	"no log": {eventstore.ErrCorrupt, func(t *testing.T, backup string) {
 		require.NoError(t, os.Remove(filepath.Join(backup, "log.db")))
 	}},
 	"no backup": {sqlite.ErrNotStore, func(t *testing.T, backup string) {

@@ -43,6 +43,9 @@ func stage(final, other string) (_ *staging, err error) {
 	if err := checkVacant(final); err != nil {
 		return nil, err
 	}
+	if err := checkLeft(dir); err != nil { // before anything is touched
+		return nil, err
+	}
 	s := &staging{final: final, dir: dir}
 	defer func() {
 		if err != nil {
@@ -75,17 +78,36 @@ func parts() []string {
 	return names
 }
 
-// clear removes what an earlier attempt left, and nothing else.
-func (s *staging) clear() error {
-	entries, err := os.ReadDir(s.dir)
+// checkLeft returns an error where dir holds what no earlier attempt left. What
+// is not there, or no directory, it leaves to others.
+func checkLeft(dir string) error {
+	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // somebody else has just finished it
+	}
 	if err != nil {
 		return fmt.Errorf("eventstore/sqlite: %w", err)
 	}
 	known := parts()
 	for _, e := range entries {
 		if name := e.Name(); name != lockName && (e.IsDir() || !slices.Contains(known, name)) {
-			return fmt.Errorf("eventstore/sqlite: %s holds %q, which no backup does: move it away", s.dir, name)
+			return fmt.Errorf("eventstore/sqlite: %s holds %q, which no backup does: move it away", dir, name)
 		}
+	}
+	return nil
+}
+
+// clear removes what an earlier attempt left, and nothing else.
+func (s *staging) clear() error {
+	if err := checkLeft(s.dir); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("eventstore/sqlite: %w", err)
 	}
 	for _, e := range entries {
 		if e.Name() == lockName {
