@@ -110,12 +110,8 @@ func (s *Stmt) Query(args ...any) (*sql.Rows, error) { return s.tx.Query(s.query
 // QueryRow runs the statement as a query for one row at most.
 func (s *Stmt) QueryRow(args ...any) *Row { return s.tx.QueryRow(s.query, args...) }
 
-// check refuses what a handler may not run, and everything once the
-// transaction is over, since it would commit by itself.
+// check refuses what a handler may not run.
 func (t *Tx) check(query string) error {
-	if t.tx.Ended() {
-		return ErrTxEnded
-	}
 	switch word := firstWord(query); word {
 	case "BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "ATTACH", "DETACH", "VACUUM":
 		return fmt.Errorf("%w: %s in a handler: the transaction is the framework's", ErrStatement, word)
@@ -153,6 +149,9 @@ func firstWord(query string) string {
 // note remembers an error that is the machine's, so that a handler that
 // swallows it cannot turn it into a lost write.
 func (t *Tx) note(err error) error {
+	if errors.Is(err, sqlite.ErrEnded) {
+		return ErrTxEnded
+	}
 	if t.fatal == nil && infrastructure(err) {
 		t.fatal = err
 	}

@@ -328,7 +328,7 @@ func (w *work) load(id int64) (*instance, error) {
 
 // scan returns the row's instance, nil without a row. One that was loaded
 // before is returned as it is.
-func (w *work) scan(row *sql.Row) (*instance, error) {
+func (w *work) scan(row *sqlite.Row) (*instance, error) {
 	i, err := scanInstance(row)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil

@@ -88,7 +88,7 @@ const selectCheckpoint = `
 	FROM checkpoint
 	WHERE consumer = ?`
 
-func scanAnchor(row *sql.Row) (eventstore.Anchor, error) {
+func scanAnchor(row interface{ Scan(dest ...any) error }) (eventstore.Anchor, error) {
 	var a eventstore.Anchor
 	var hash []byte
 	if err := row.Scan(&a.Epoch, &a.Position, &hash); err != nil {

@@ -92,6 +92,33 @@ func TestWriteRefusesToCommitATransactionThatEnded(t *testing.T) {
 	require.Zero(t, count(t, db))
 }
 
+func TestNoStatementRunsAfterATransactionThatEnded(t *testing.T) {
+	db := open(t, sqlite.Options{})
+	err := db.Write(t.Context(), func(tx *sqlite.Tx) error {
+		_, err := tx.Exec("INSERT INTO t (v) VALUES ('x')")
+		require.NoError(t, err)
+		_, err = tx.Exec("INSERT OR ROLLBACK INTO t (v) VALUES (NULL)")
+		require.True(t, sqlite.IsConstraint(err), "%v", err)
+		require.True(t, tx.Ended())
+		_, err = tx.Exec("INSERT INTO t (v) VALUES ('y')")
+		require.ErrorIs(t, err, sqlite.ErrEnded)
+		_, err = tx.Query("INSERT INTO t (v) VALUES ('y') RETURNING id")
+		require.ErrorIs(t, err, sqlite.ErrEnded)
+		require.ErrorIs(t, tx.QueryRow("INSERT INTO t (v) VALUES ('y') RETURNING id").Scan(new(int)), sqlite.ErrEnded)
+		_, err = tx.Prepare("INSERT INTO t (v) VALUES ('y')")
+		require.ErrorIs(t, err, sqlite.ErrEnded)
+		require.ErrorIs(t, tx.Savepoint(func() error { panic("it has no transaction") }), sqlite.ErrEnded)
+		return nil // a caller that swallows all that
+	})
+	require.ErrorContains(t, err, "ended before its commit")
+	require.Zero(t, count(t, db))
+	require.NoError(t, db.Write(t.Context(), func(tx *sqlite.Tx) error {
+		_, err := tx.Exec("INSERT INTO t (v) VALUES ('z')")
+		return err
+	}), "the connection is as it was")
+	require.Equal(t, 1, count(t, db))
+}
+
 func TestSavepointUndoesOnlyItself(t *testing.T) {
 	db := open(t, sqlite.Options{})
 	boom := errors.New("boom")

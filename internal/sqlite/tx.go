@@ -16,31 +16,67 @@ type CommitError struct{ Err error }
 func (e *CommitError) Error() string { return fmt.Sprintf("sqlite: commit: %v", e.Err) }
 func (e *CommitError) Unwrap() error { return e.Err }
 
-// Tx is a write transaction. Its statements take no context, on purpose. It is
-// not safe for concurrent use, and is of no use after the function it was
-// given to returns.
+// ErrEnded: the transaction ended before, so the statement was not run: it
+// would have committed by itself.
+var ErrEnded = errors.New("sqlite: the transaction ended before this statement, which was not run")
+
+// Tx is a write transaction. Its statements take no context, on purpose, and
+// return ErrEnded once it is over (see Ended). It is not safe for concurrent
+// use, and is of no use after the function it was given to returns.
 type Tx struct {
 	conn *sql.Conn
 }
 
-// Exec runs a statement.
+// Exec runs a statement. A text of several is looked at once, before the first:
+// it must not end the transaction.
 func (tx *Tx) Exec(query string, args ...any) (sql.Result, error) {
+	if tx.Ended() {
+		return nil, ErrEnded
+	}
+	return tx.exec(query, args...)
+}
+
+// exec runs a statement whether a transaction is open or not.
+func (tx *Tx) exec(query string, args ...any) (sql.Result, error) {
 	return tx.conn.ExecContext(context.Background(), query, args...)
 }
 
 // Query runs a query. The caller closes the rows and looks at their Err.
 func (tx *Tx) Query(query string, args ...any) (*sql.Rows, error) {
+	if tx.Ended() {
+		return nil, ErrEnded
+	}
 	return tx.conn.QueryContext(context.Background(), query, args...)
 }
 
 // QueryRow runs a query for one row at most.
-func (tx *Tx) QueryRow(query string, args ...any) *sql.Row {
-	return tx.conn.QueryRowContext(context.Background(), query, args...)
+func (tx *Tx) QueryRow(query string, args ...any) *Row {
+	if tx.Ended() {
+		return &Row{err: ErrEnded}
+	}
+	return &Row{row: tx.conn.QueryRowContext(context.Background(), query, args...)}
+}
+
+// Row is the result of QueryRow.
+type Row struct {
+	row *sql.Row // nil where err is not
+	err error
+}
+
+// Scan copies the row into dest, as that of sql.Row does.
+func (r *Row) Scan(dest ...any) error {
+	if r.err != nil {
+		return r.err
+	}
+	return r.row.Scan(dest...)
 }
 
 // Prepare prepares a statement for the life of the transaction. The caller
-// closes it.
+// closes it, and looks at Ended before it runs it.
 func (tx *Tx) Prepare(query string) (*sql.Stmt, error) {
+	if tx.Ended() {
+		return nil, ErrEnded
+	}
 	return tx.conn.PrepareContext(context.Background(), query)
 }
 
@@ -93,7 +129,7 @@ func (db *DB) Write(ctx context.Context, fn func(*Tx) error) (err error) {
 		return err
 	}
 	tx := &Tx{conn: conn}
-	if _, err := tx.Exec("BEGIN IMMEDIATE"); err != nil {
+	if _, err := tx.exec("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("sqlite: begin: %w", err)
 	}
 	finished := false
@@ -101,7 +137,7 @@ func (db *DB) Write(ctx context.Context, fn func(*Tx) error) (err error) {
 		if finished {
 			return
 		}
-		if _, undo := tx.Exec("ROLLBACK"); undo != nil && !autocommit(conn) {
+		if _, undo := tx.exec("ROLLBACK"); undo != nil && !autocommit(conn) {
 			err = errors.Join(err, fmt.Errorf("sqlite: roll back: %w", undo))
 		}
 	}()
@@ -112,7 +148,7 @@ func (db *DB) Write(ctx context.Context, fn func(*Tx) error) (err error) {
 		finished = true
 		return errors.New("sqlite: the transaction ended before its commit: a statement was cancelled or failed inside it, what it wrote is undone")
 	}
-	if _, err := tx.Exec("COMMIT"); err != nil {
+	if _, err := tx.exec("COMMIT"); err != nil {
 		return &CommitError{Err: err}
 	}
 	finished = true
