@@ -86,7 +86,8 @@ func (k *keeper) run(ctx context.Context, resumed func()) {
 func (k *keeper) restore(ctx context.Context) bool {
 	cause := k.store.Err()
 	if cause == nil {
-		return true // somebody was faster
+		k.wentOn() // somebody was faster
+		return true
 	}
 	began := time.Now()
 	k.note(StoreStatus{Stopped: true, Cause: errorText(cause), Since: began}, nil)
@@ -117,6 +118,13 @@ func reopenWait(attempts int) time.Duration {
 		most = min(most, MinReopen<<shift)
 	}
 	return most/2 + rand.N(most/2)
+}
+
+// wentOn remembers that the store goes on although this keeper did nothing.
+func (k *keeper) wentOn() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.resumed = time.Now()
 }
 
 func (k *keeper) note(status StoreStatus, err error) {
