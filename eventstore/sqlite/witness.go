@@ -103,7 +103,10 @@ func readTestimony(path string) (*testimony, error) {
 	return &t, nil
 }
 
-// parseTestimony reads what a witness file holds: that and nothing else.
+// parseTestimony reads what a witness file holds: one value of JSON, with no
+// field that a testimony has not and nothing behind it. As encoding/json does,
+// it takes a field that is missing for an empty one, and the last of two of a
+// name.
 func parseTestimony(data []byte) (t testimony, err error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
