@@ -109,12 +109,6 @@ Exit: 0 ok, 1 error, 2 usage, 5 a check failed, 7 the store is in use,
 			}
 			return nil
 		},
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if store == "" {
-				return usagef("--store is empty: name the store's directory")
-			}
-			return nil
-		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runLive(cmd.Context(), t, store, city)
 		},
