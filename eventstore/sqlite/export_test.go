@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -80,6 +81,9 @@ func (s *Store) Enter(t interface{ Fatal(...any) }) (leave func()) {
 	}
 	return leave
 }
+
+// SetPatience sets how long a Reopen waits for the reads under way. None is.
+func (s *Store) SetPatience(d time.Duration) { s.writer.patience = d }
 
 // Excluding tells whether a Reopen keeps others from the files.
 func (s *Store) Excluding() bool {

@@ -41,7 +41,8 @@ const (
 // and continue from the Backup by Restore.
 //
 // It is safe for concurrent use. ctx bounds the wait for reads under way, not
-// what follows.
+// what follows. Where they take longer than it waits by itself, it returns
+// eventstore.ErrBusy and says which.
 func (s *Store) Reopen(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -132,9 +133,13 @@ func (w *writer) exchange(ctx context.Context) error {
 	if c, ok := s.gate.oldest(); ok && time.Since(c.since) > longCall {
 		return fmt.Errorf("%w: %s keeps it from being opened again: wait for that", eventstore.ErrBusy, s.gate.longest())
 	}
-	wait, cancel := context.WithTimeout(ctx, reopenPatience)
+	wait, cancel := context.WithTimeout(ctx, w.patience)
 	defer cancel()
 	release, err := s.gate.exclude(wait, s.closing)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		// The patience was its own: nobody is to take its end for that of ctx.
+		return fmt.Errorf("%w: %s kept it for %v from being opened again: wait for that", eventstore.ErrBusy, s.gate.longest(), w.patience)
+	}
 	if err != nil {
 		return err
 	}

@@ -376,6 +376,26 @@ func TestReopenWaitsForReadsAndGivesWayToClose(t *testing.T) {
 	require.NoError(t, <-closed)
 }
 
+func TestReopenThatLosesItsPatienceSaysWhoIsInside(t *testing.T) {
+	s := open(t, t.TempDir(), quiet)
+	appendTo(t, s, batch("a"))
+	failAt(s, "committed", 1, nil)
+	_, err := s.Append(t.Context(), batch("b"))
+	require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+	s.Inject(nil)
+	s.SetPatience(time.Millisecond)
+	leave := s.Enter(t)
+	err = s.Reopen(t.Context())
+	require.ErrorIs(t, err, eventstore.ErrBusy)
+	require.ErrorContains(t, err, "a call of this program (test)")
+	require.NotErrorIs(t, err, context.DeadlineExceeded, "the caller set no deadline")
+	require.Error(t, s.Err())
+	leave()
+	s.SetPatience(10 * time.Second)
+	require.NoError(t, s.Reopen(t.Context()))
+	sound(t, s)
+}
+
 // TestStopsAndReopeningsBesideEverything has writes stop again and again, with
 // and without their last commit stored, while others append, read, follow and
 // reopen.

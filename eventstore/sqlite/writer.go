@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/mattn/go-sqlite3"
@@ -81,6 +82,8 @@ type writer struct {
 	done   chan struct{} // closed when the goroutine has ended
 	carry  *request      // taken from the queue, left for the next group
 
+	patience time.Duration // of a Reopen with the reads under way
+
 	// inject is called by tests' hand at the points of a transaction.
 	inject func(point string, c *sqlite3.SQLiteConn) error
 
@@ -107,7 +110,7 @@ func (w *writer) close() error {
 
 // blankWriter returns a writer that knows nothing yet.
 func (s *Store) blankWriter() *writer {
-	return &writer{store: s, streams: newCache[string, streamState](s.options.CachedStreams), types: map[string]int64{}}
+	return &writer{store: s, patience: reopenPatience, streams: newCache[string, streamState](s.options.CachedStreams), types: map[string]int64{}}
 }
 
 // run commits groups until the queue is closed and empty.
@@ -327,15 +330,22 @@ func (w *writer) transact(requests []*request, careful bool) (g *group, how outc
 }
 
 // unchanged tells whether the writer's connection is out of its transaction
-// and still sees the tip as it was.
+// and still sees the tip as it was: no event and no batch ID more.
 func (w *writer) unchanged() bool {
-	position, open := int64(-1), true
+	position, batch, open := int64(0), int64(0), true
 	err := raw(w.conn, func(c *sqlite3.SQLiteConn) error {
 		open = !c.AutoCommit()
-		return query(c, selectHead, 1, func(r *row) error {
+		err := query(c, selectHead, 1, func(r *row) error {
 			position = r.int(0)
 			return nil
 		})
+		if err != nil {
+			return err
+		}
+		return query(c, selectLastBatch, 3, func(r *row) error {
+			batch = r.int(0)
+			return nil
+		})
 	})
-	return err == nil && !open && position == w.tip.position
+	return err == nil && !open && position == w.tip.position && batch == w.tip.batch
 }
