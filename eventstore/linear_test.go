@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -53,7 +55,7 @@ func TestExperimentLinearizable(t *testing.T) {
 	inMemory, inSQLite, killed := e.N(100, 4000), e.N(60, 4000), e.N(8, 2000)
 	all := newTally(t)
 	all.run(inMemory, func(i int) history {
-		return record(e.Rand(i), newLocal(memory.New(nil)))
+		return record(e.Rand(i), i%4 == 0, newLocal(memory.New(nil)))
 	})
 	dir := experiment.Dir(t)
 	all.run(inSQLite, func(i int) history {
@@ -64,7 +66,7 @@ func TestExperimentLinearizable(t *testing.T) {
 			return nil
 		}
 		defer func() { closeAndRemove(t, s.Close, path) }()
-		return record(e.Rand(inMemory+i), newLocal(s))
+		return record(e.Rand(inMemory+i), i%4 == 0, newLocal(s))
 	})
 	kills, unknown := killedHistories(t, e, all, "sqlite", inMemory+inSQLite, killed)
 	e.Figure("histories", inMemory+inSQLite+killed)
@@ -113,7 +115,7 @@ func closeAndRemove(t *testing.T, shut func() error, path string) {
 func caughtAfter(t *testing.T, e *experiment.Experiment, first int) int {
 	var checks atomic.Int64
 	for i := range 100 {
-		h := record(e.Rand(first+i), newLocal(&skipping{Store: memory.New(nil), checks: &checks}))
+		h := record(e.Rand(first+i), true, newLocal(&skipping{Store: memory.New(nil), checks: &checks}))
 		result := porcupine.CheckOperationsTimeout(linearModel, h, decided)
 		require.NotEqual(t, porcupine.Unknown, result)
 		if result == porcupine.Illegal {
@@ -196,8 +198,9 @@ type caller interface {
 	do(c call) (reply, error)
 }
 
-// record has clients call at random, and returns what they saw.
-func record(rnd *rand.Rand, to caller) history {
+// record has clients call at random, stubborn ones or not, and returns what
+// they saw.
+func record(rnd *rand.Rand, stubborn bool, to caller) history {
 	var (
 		wg    sync.WaitGroup
 		mu    sync.Mutex // guards h
@@ -221,7 +224,6 @@ func record(rnd *rand.Rand, to caller) history {
 		h = append(h, porcupine.Operation{ClientId: client, Input: c, Call: at, Output: r, Return: back})
 		return r
 	}
-	stubborn := rnd.IntN(2) == 0
 	for client := range linearClients {
 		g := &generator{Rand: rand.New(rand.NewPCG(rnd.Uint64(), uint64(client))), client: client, stubborn: stubborn}
 		wg.Go(func() {
@@ -234,4 +236,97 @@ func record(rnd *rand.Rand, to caller) history {
 	wg.Wait()
 	perform(linearClients, call{Op: opLog, Limit: eventstore.MaxPage})
 	return h
+}
+
+// generator makes the calls of one client, who remembers what it was told.
+type generator struct {
+	*rand.Rand
+	client int
+	// stubborn: nearly all calls are appends that expect something of every
+	// stream, and are likely wrong.
+	stubborn bool
+	known    [linearStreams]int64
+	head     int64
+}
+
+const firstTag = '!'
+
+func (g *generator) call(n int) call {
+	x := g.IntN(100)
+	if g.stubborn {
+		x *= 4
+	}
+	switch {
+	case x < 6:
+		return call{Op: opStream, Stream: g.IntN(linearStreams), After: g.Int64N(3), Limit: 1 + g.IntN(60)}
+	case x < 11:
+		return call{Op: opLog, After: g.Int64N(g.head + 3), Limit: 1 + g.IntN(60)}
+	case x < 13:
+		return call{Op: opHead}
+	case x < 15 && g.head > 0:
+		return call{Op: opWait, After: g.head - 1}
+	case x < 18:
+		return call{Op: opCommitted, ID: 1 + g.IntN(linearIDs)}
+	case x < 28:
+		return g.withID()
+	}
+	order := g.Perm(linearStreams)
+	c := call{Op: opAppend, Tag: firstTag + byte(n)}
+	writes := 1
+	if g.IntN(6) == 0 {
+		writes = 2
+	}
+	for _, stream := range order[:writes] {
+		c.Writes = append(c.Writes, linearWrite{Stream: stream, Expect: g.expect(stream), Events: 1 + g.IntN(4)/3})
+	}
+	for _, stream := range order[writes:] {
+		if g.stubborn || g.IntN(12) == 0 {
+			c.Guards = append(c.Guards, linearGuard{Stream: stream, Expect: g.expect(stream)})
+		}
+	}
+	if g.IntN(8) == 0 {
+		c.Cancel = 1 + g.IntN(400)
+	}
+	return c
+}
+
+// withID appends under one of a few IDs, each with one of two contents.
+func (g *generator) withID() call {
+	id, variant := 1+g.IntN(linearIDs), g.IntN(8)/7
+	first := (id + variant) % linearStreams
+	c := call{Op: opAppend, ID: id, Tag: firstTag + linearClients*linearCalls + byte(2*id+variant)}
+	for _, stream := range []int{first, (first + 1) % linearStreams}[:1+id%2] {
+		c.Writes = append(c.Writes, linearWrite{Stream: stream, Expect: g.expect(stream), Events: 1})
+	}
+	return c
+}
+
+func (g *generator) expect(stream int) int64 {
+	x := g.IntN(12)
+	switch {
+	case g.stubborn && x < 9:
+		return g.known[stream] + 1 + g.Int64N(2)
+	case x < 4:
+		return max(0, g.known[stream]+g.Int64N(5)-2)
+	case x < 10:
+		return g.known[stream]
+	case x == 10:
+		return expectExists
+	default:
+		return expectAny
+	}
+}
+
+// learn remembers what a reply says of the versions.
+func (g *generator) learn(c call, r reply) {
+	g.head = max(g.head, r.Last)
+	if r.Kind != stored && r.Kind != conflict {
+		return
+	}
+	for field := range strings.FieldsSeq(r.Text) {
+		v, err := strconv.ParseInt(field[strings.LastIndexAny(field, "abc-")+1:], 10, 64)
+		if err == nil {
+			g.known[field[0]-'a'] = v
+		}
+	}
 }

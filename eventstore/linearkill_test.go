@@ -296,7 +296,7 @@ func killedHistories(t *testing.T, e *experiment.Experiment, all *tally, engine 
 			t.Error(err)
 			return nil
 		}
-		return record(e.Rand(-1-first-i), s)
+		return record(e.Rand(-1-first-i), i%4 == 0, s)
 	})
 	for range processes {
 		s := <-remotes

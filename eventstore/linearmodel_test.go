@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -341,92 +340,4 @@ func (l *local) append(ctx context.Context, c call) (reply, error) {
 		text = versions(text, s.Stream[0], s.First, s.Last)
 	}
 	return reply{Kind: stored, First: commit.First, Last: commit.Last, Text: string(text)}, err
-}
-
-// generator makes the calls of one client, who remembers what it was told.
-type generator struct {
-	*rand.Rand
-	client int
-	// stubborn: expectations that are likely wrong, where others are likely
-	// right.
-	stubborn bool
-	known    [linearStreams]int64
-	head     int64
-}
-
-const firstTag = '!'
-
-func (g *generator) call(n int) call {
-	switch x := g.IntN(100); {
-	case x < 6:
-		return call{Op: opStream, Stream: g.IntN(linearStreams), After: g.Int64N(3), Limit: 1 + g.IntN(60)}
-	case x < 11:
-		return call{Op: opLog, After: g.Int64N(g.head + 3), Limit: 1 + g.IntN(60)}
-	case x < 13:
-		return call{Op: opHead}
-	case x < 15 && g.head > 0:
-		return call{Op: opWait, After: g.head - 1}
-	case x < 18:
-		return call{Op: opCommitted, ID: 1 + g.IntN(linearIDs)}
-	case x < 28:
-		return g.withID()
-	}
-	order := g.Perm(linearStreams)
-	c := call{Op: opAppend, Tag: firstTag + byte(n)}
-	writes := 1
-	if g.IntN(6) == 0 {
-		writes = 2
-	}
-	for _, stream := range order[:writes] {
-		c.Writes = append(c.Writes, linearWrite{Stream: stream, Expect: g.expect(stream), Events: 1 + g.IntN(4)/3})
-	}
-	if g.IntN(6) == 0 {
-		c.Guards = append(c.Guards, linearGuard{Stream: order[2], Expect: g.expect(order[2])})
-	}
-	if g.IntN(8) == 0 {
-		c.Cancel = 1 + g.IntN(400)
-	}
-	return c
-}
-
-// withID appends under one of a few IDs, each with one of two contents.
-func (g *generator) withID() call {
-	id, variant := 1+g.IntN(linearIDs), g.IntN(8)/7
-	first := (id + variant) % linearStreams
-	c := call{Op: opAppend, ID: id, Tag: firstTag + linearClients*linearCalls + byte(2*id+variant)}
-	for _, stream := range []int{first, (first + 1) % linearStreams}[:1+id%2] {
-		c.Writes = append(c.Writes, linearWrite{Stream: stream, Expect: g.expect(stream), Events: 1})
-	}
-	return c
-}
-
-func (g *generator) expect(stream int) int64 {
-	wrong := 4
-	if g.stubborn {
-		wrong = 9
-	}
-	switch x := g.IntN(12); {
-	case x < wrong:
-		return max(0, g.known[stream]+g.Int64N(5)-2)
-	case x < 10:
-		return g.known[stream]
-	case x == 10:
-		return expectExists
-	default:
-		return expectAny
-	}
-}
-
-// learn remembers what a reply says of the versions.
-func (g *generator) learn(c call, r reply) {
-	g.head = max(g.head, r.Last)
-	if r.Kind != stored && r.Kind != conflict {
-		return
-	}
-	for field := range strings.FieldsSeq(r.Text) {
-		v, err := strconv.ParseInt(field[strings.LastIndexAny(field, "abc-")+1:], 10, 64)
-		if err == nil {
-			g.known[field[0]-'a'] = v
-		}
-	}
 }
