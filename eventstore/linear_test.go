@@ -95,7 +95,7 @@ func TestALogThatForgetsIsNotLinearizable(t *testing.T) {
 	e := experiment.Start(t, "linearizability: a log that forgets", "caught")
 	all := newTally(t)
 	all.seeded = true
-	killedHistories(t, e, all, "memory", 0, 3)
+	killedHistories(t, e, all, "memory", 0, 4)
 	e.Figure("illegal", all.illegal.Load())
 	require.Positive(t, all.illegal.Load())
 	require.Zero(t, all.undecided.Load())
