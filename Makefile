@@ -50,7 +50,7 @@ PKG ?= ./...
 FIGURES ?= $(CURDIR)/soak.jsonl
 
 .PHONY: soak
-soak: ## the experiments behind the guarantees in their long form, with a table of figures
+soak: ## the experiments behind the guarantees in their long form, with a table of figures (EXPERIMENT=, PKG= narrow it)
 	@rm -f $(FIGURES)
 	@LEAT_EXPERIMENT=long LEAT_FIGURES=$(FIGURES) $(GO) test -count 1 -p 1 -timeout 6h -run '$(EXPERIMENT)' $(PKG); failed=$$?; \
 	$(GO) run ./internal/experiment/report $(FIGURES) && exit $$failed
@@ -59,6 +59,10 @@ soak: ## the experiments behind the guarantees in their long form, with a table 
 torture: ## repeat an experiment: make torture EXPERIMENT=TestExperimentKills SEED=7 [FORM=long]
 	@test -n "$(SEED)" || { echo "give the seed that was printed: make torture EXPERIMENT=... SEED=..."; exit 2; }
 	LEAT_SEED=$(SEED) LEAT_EXPERIMENT=$(FORM) $(GO) test -count 1 -p 1 -v -timeout 6h -run '$(EXPERIMENT)' $(PKG)
+
+.PHONY: mutants
+mutants: ## put bugs into a copy of the code, one at a time: the tests must catch each (ONLY=name for one)
+	$(GO) run ./internal/mutants -only '$(ONLY)'
 
 .PHONY: lint
 lint: ## golangci-lint at a pinned version (built on first use)
