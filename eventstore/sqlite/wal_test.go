@@ -221,7 +221,9 @@ func TestExperimentWALBounded(t *testing.T) {
 			e.Figure(fmt.Sprintf("%s: largest WAL, of %d MiB", c.name, c.most>>20), fmt.Sprintf("%.1f MiB", float64(largest)/(1<<20)))
 			e.Figure(c.name+": p99", fmt.Sprintf("%.2f×", ratio))
 			require.LessOrEqual(t, largest, c.most+testGroup)
-			require.Less(t, ratio, 2.0)
+			if experiment.Long() { // in the short form a few samples make the p99
+				require.Less(t, ratio, 2.0)
+			}
 		})
 	}
 }
