@@ -306,8 +306,8 @@ func TestExperimentLeaks(t *testing.T) {
 	for _, kind := range slices.Sorted(maps.Keys(done)) {
 		e.Figure(kind, done[kind])
 	}
-	e.Figure("descriptors and mappings left", 0)
-	e.Figure("goroutines left", 0)
+	e.Asserted("descriptors and mappings left")
+	e.Asserted("goroutines left")
 }
 
 // left returns what is held that was not before, once it has had time to go.

@@ -281,8 +281,8 @@ func finish(t *testing.T, e *experiment.Experiment, dir string) {
 	e.Figure("calls that failed", n.total("fail"))
 	e.Figure("calls that a stop cut off", n.total("cut"))
 	e.Figure("functions called again", again)
-	e.Figure("parked", 0)
-	e.Figure("acked and not processed", 0)
+	e.Asserted("parked")
+	e.Asserted("acked and not processed")
 	require.Positive(t, n.total("cut"), "no call was under way in a stop")
 	require.Positive(t, n.total("fail"), "nothing was tried again")
 }

@@ -104,7 +104,7 @@ func TestExperimentReopen(t *testing.T) {
 	e.Figure("stops", stops)
 	e.Figure("reopenings that failed", attempts)
 	e.Figure("acked", acked)
-	e.Figure("acked and lost", 0)
+	e.Asserted("acked and lost")
 	require.Greater(t, stops, cases/10, "the faults are felt")
 }
 

@@ -197,8 +197,8 @@ func TestExperimentWALRemovedOrReplaced(t *testing.T) {
 	}
 	e.Figure("points", cases)
 	e.Figure("acked", acked)
-	e.Figure("acked and lost", 0)
-	e.Figure("acknowledged after it", 0)
+	e.Asserted("acked and lost")
+	e.Asserted("acknowledged after it")
 	e.Figure("log.db alone held all", alone)
 }
 
@@ -278,11 +278,11 @@ func TestExperimentForeignShell(t *testing.T) {
 		}
 	})
 	e.Figure("visits", visits)
-	e.Figure("stops of them", 0)
+	e.Asserted("stops of them")
 	e.Figure("visits after os.ReadFile in the process", bytes)
 	e.Figure("stops of those", stops)
 	e.Figure("acked", acked)
-	e.Figure("acked and lost", 0)
+	e.Asserted("acked and lost")
 }
 
 // MemPalace #2471: a program read the bytes of its own live database, for a

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -98,18 +97,11 @@ func readManifest(path string) (*manifest, error) {
 	return &m, nil
 }
 
-// parseManifest reads what a manifest holds: one value of JSON, with no field
-// that a manifest has not and nothing behind it. As encoding/json does, it takes
-// a field that is missing for an empty one, and the last of two of a name. A
-// name in it is compared with those of files, and never used as one.
+// parseManifest reads what a manifest holds. A name in it is compared with
+// those of files, and never used as one.
 func parseManifest(data []byte) (m manifest, err error) {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&m); err != nil {
+	if err := decodeStrictly(data, &m); err != nil {
 		return manifest{}, err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return manifest{}, errors.New("something stands behind it")
 	}
 	if m.Format != manifestFormat {
 		return manifest{}, fmt.Errorf("its format is %d, this program knows %d", m.Format, manifestFormat)

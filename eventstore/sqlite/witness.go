@@ -103,18 +103,25 @@ func readTestimony(path string) (*testimony, error) {
 	return &t, nil
 }
 
-// parseTestimony reads what a witness file holds: one value of JSON, with no
-// field that a testimony has not and nothing behind it. As encoding/json does,
-// it takes a field that is missing for an empty one, and the last of two of a
-// name.
-func parseTestimony(data []byte) (t testimony, err error) {
+// decodeStrictly reads one value of JSON, with no field that v has not and
+// nothing behind it. As encoding/json does, it takes a field that is missing for
+// an empty one, and the last of two of a name.
+func decodeStrictly(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&t); err != nil {
-		return testimony{}, err
+	if err := d.Decode(v); err != nil {
+		return err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return testimony{}, errors.New("something stands behind it")
+		return errors.New("something stands behind it")
+	}
+	return nil
+}
+
+// parseTestimony reads what a witness file holds.
+func parseTestimony(data []byte) (t testimony, err error) {
+	if err := decodeStrictly(data, &t); err != nil {
+		return testimony{}, err
 	}
 	if t.Format != witnessFormat {
 		return testimony{}, fmt.Errorf("its format is %d, this program knows %d", t.Format, witnessFormat)

@@ -54,7 +54,7 @@ func TestExperimentPowerCut(t *testing.T) {
 	}
 	e.Figure("states", states)
 	e.Figure("acknowledged", acked.Load())
-	e.Figure("lost", 0)
+	e.Asserted("lost")
 	e.Figure("kept though unacknowledged", kept.Load())
 	e.Figure("repeated", repeated.Load())
 	e.Figure("slowest open", time.Duration(slowest.Load()))

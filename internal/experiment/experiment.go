@@ -110,6 +110,11 @@ func (e *Experiment) Figure(name string, value any) {
 	e.row.Figures = append(e.row.Figures, Figure{Name: name, Value: text})
 }
 
+// Asserted reports that there was none of what is named. It counts nothing: the
+// caller has asserted it for every case before, and where one failed so has the
+// experiment.
+func (e *Experiment) Asserted(none string) { e.Figure(none, "0 (asserted for each)") }
+
 func (e *Experiment) end() {
 	e.t.Helper()
 	e.mu.Lock()
