@@ -9,6 +9,7 @@ import (
 
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/background"
 	"github.com/leat-go/leat/internal/crash"
 )
 
@@ -93,7 +94,11 @@ type rebuilding struct {
 // identical. Whoever runs no router brings the live file to the end first,
 // with Apply.
 //
-// progress may be nil; it is called after every page, in this goroutine.
+// It gives way to appends: the pages are applied on a thread of the lowest
+// priority, where the system has priorities of threads (Linux).
+//
+// progress may be nil; it is called after every page, by one goroutine at a
+// time, and Rebuild waits for it.
 //
 // An event that fails and that the live file has as a dead letter or parked is
 // set aside in the new file as well; any other failing event ends the rebuild
@@ -136,7 +141,7 @@ func (p *Projection) Rebuild(ctx context.Context, progress func(Progress)) (_ Re
 			progress(now)
 		}
 	}
-	if err := p.buildBeside(ctx, v, report); err != nil {
+	if err := background.Do(func() error { return p.buildBeside(ctx, v, report) }); err != nil {
 		return Rebuilt{}, err
 	}
 	if err := p.lock(ctx); err != nil {

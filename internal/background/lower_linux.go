@@ -1,0 +1,10 @@
+package background
+
+import "syscall"
+
+// lowest is the lowest priority ("nice") of an ordinary thread.
+const lowest = 19
+
+// lower lowers this thread alone: on Linux priorities are of threads. Anyone
+// may lower; where something forbids even that, the work is done all the same.
+func lower() { _ = syscall.Setpriority(syscall.PRIO_PROCESS, 0, lowest) }

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package background
+
+// lower does nothing: elsewhere a priority is of the whole process.
+func lower() {}
