@@ -46,23 +46,24 @@ const (
 		LIMIT ?`
 )
 
-// page collects rows of events.
+// page collects rows of events. Pages are kept: a router holds thousands of one
+// event each. So the room made for one is what the log has for it.
 type page struct {
+	room   int // of the first allocation, in events
 	events []eventstore.Recorded
 	of     []numbers
 	bytes  int
 }
 
-// grow makes room for the events of an ordinary page.
-func (p *page) grow(limit int) {
-	const ordinary = 512
-	n := min(limit, ordinary)
-	p.events, p.of = make([]eventstore.Recorded, 0, n), make([]numbers, 0, n)
-}
+// Room made for a page at first, in events.
+const (
+	ordinaryPage = 512 // at most
+	unknownPage  = 32  // where it is not known how many there are
+)
 
-func (p *page) add(r *row, limit int) error {
+func (p *page) add(r *row) error {
 	if p.events == nil {
-		p.grow(limit)
+		p.events, p.of = make([]eventstore.Recorded, 0, p.room), make([]numbers, 0, p.room)
 	}
 	e := eventstore.Recorded{
 		Position: r.int(0), Version: r.int(2), SchemaVersion: int(r.int(4)), Time: r.int(5), Data: r.blob(9),
@@ -93,7 +94,7 @@ func (s *Store) ReadStream(ctx context.Context, stream string, from int64, limit
 	if from < 1 {
 		return nil, &eventstore.InvalidError{Field: "version", Value: fmt.Sprint(from), Reason: "must be 1 or more"}
 	}
-	var p page
+	p := page{room: min(limit, unknownPage)}
 	err := s.read(ctx, "read a stream", func(c *sqlite3.SQLiteConn) error {
 		head, err := s.head(ctx)
 		if err != nil {
@@ -105,7 +106,7 @@ func (s *Store) ReadStream(ctx context.Context, stream string, from int64, limit
 				return &eventstore.CorruptError{Where: fmt.Sprintf("stream %q", stream), Reason: fmt.Sprintf("version %d is missing: restore the store from a backup", next)}
 			}
 			next++
-			return p.add(r, limit)
+			return p.add(r)
 		}, stream, from, head, int64(limit))
 		if err != nil {
 			return err
@@ -163,7 +164,7 @@ func pastHead(position, head int64) error {
 // readPage returns the events after a position that the filter matches, and
 // how far it looked for them. It stands inside the head.
 func (s *Store) readPage(c *sqlite3.SQLiteConn, after, head int64, limit int, f eventstore.Filter) (*page, int64, error) {
-	p := &page{}
+	p := &page{room: min(limit, unknownPage)}
 	if after == head {
 		return p, head, nil
 	}
@@ -172,6 +173,9 @@ func (s *Store) readPage(c *sqlite3.SQLiteConn, after, head int64, limit int, f 
 		window = int64(limit)
 	}
 	through := min(head, after+window)
+	if f.All() {
+		p.room = min(int(through-after), ordinaryPage)
+	}
 	text := strings.Builder{}
 	text.WriteString(selectLogPage)
 	args := []driver.Value{after, through}
@@ -191,7 +195,7 @@ func (s *Store) readPage(c *sqlite3.SQLiteConn, after, head int64, limit int, f 
 			return missingEvent(last + 1)
 		}
 		last = position
-		if err := p.add(r, limit); err != nil {
+		if err := p.add(r); err != nil {
 			return err
 		}
 		if p.bytes >= PageBytes {
