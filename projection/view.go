@@ -65,6 +65,7 @@ type view struct {
 	// verdict says what becomes of an event that failed for good.
 	verdict func(ctx context.Context, position int64) (Policy, error)
 	once    bool // a failing event is not retried
+	scratch bool // never synced: of no use to another process
 
 	saved   eventstore.Anchor // the checkpoint in the file
 	through eventstore.Anchor // scanned; at or past saved
@@ -87,7 +88,11 @@ type attempt struct {
 // createView makes a new file: the framework's tables, then, in one
 // transaction, the user's and the row that says what the file is.
 func createView(ctx context.Context, f files, id fileID, def *Definition, purpose string) (_ *view, err error) {
-	db, err := sqlite.OpenFormat(ctx, f.path(id), format(), sqlite.Options{Durability: sqlite.Normal, Logger: f.logger})
+	durability := sqlite.Normal
+	if purpose == purposeRebuild {
+		durability = sqlite.Off
+	}
+	db, err := f.open(ctx, id, durability)
 	if err != nil {
 		return nil, fmt.Errorf("projection %s: %w", def.name, err)
 	}
@@ -100,8 +105,13 @@ func createView(ctx context.Context, f files, id fileID, def *Definition, purpos
 		return nil, err
 	}
 	crash.At(crash.ViewMade)
-	v := &view{id: id, def: def, db: db}
+	v := &view{id: id, def: def, db: db, scratch: durability == sqlite.Off}
 	return v, v.load(ctx)
+}
+
+// open opens a file of the read model for writing.
+func (f files) open(ctx context.Context, id fileID, durability sqlite.Durability) (*sqlite.DB, error) {
+	return sqlite.OpenFormat(ctx, f.path(id), format(), sqlite.Options{Durability: durability, Logger: f.logger})
 }
 
 const countOwn = `
@@ -155,7 +165,7 @@ func openView(ctx context.Context, f files, id fileID, def *Definition) (_ *view
 	if !exists(path) {
 		return nil, "", &DamagedError{Projection: id.name, File: path, Err: errors.New("it is missing")}
 	}
-	db, err := sqlite.OpenFormat(ctx, path, format(), sqlite.Options{Durability: sqlite.Normal, Logger: f.logger})
+	db, err := f.open(ctx, id, sqlite.Normal)
 	if err != nil {
 		return nil, "", damage(id.name, path, fmt.Errorf("projection %s: %w", id.name, err))
 	}

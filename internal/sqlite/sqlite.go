@@ -51,13 +51,20 @@ const (
 	// Normal syncs at checkpoints only: a power cut takes the last commits
 	// away, in order and whole. A killed process loses nothing.
 	Normal
+	// Off never syncs: a power cut may damage the file. It is for one that is
+	// thrown away unless it is closed, synced and opened again otherwise.
+	Off
 )
 
 func (d Durability) pragma() string {
-	if d == Normal {
+	switch d {
+	case Normal:
 		return "NORMAL"
+	case Off:
+		return "OFF"
+	default:
+		return "FULL"
 	}
-	return "FULL"
 }
 
 // Options say how a file is opened.
