@@ -59,7 +59,7 @@ func (in *inspection) run(ctx context.Context) error {
 		f := &in.report.Findings[i]
 		// SQLite says more than one thing at once, and names can be damaged.
 		f.Place = strings.ToValidUTF8(f.Place, "\uFFFD")
-		f.Reason = strings.ToValidUTF8(f.Reason, "\uFFFD")
+		f.Reason = strings.ToValidUTF8(in.text(f.Reason), "\uFFFD")
 		f.Reason = strings.Join(strings.Fields(strings.ReplaceAll(f.Reason, "*** in database main ***", "")), " ")
 		if in.report.Kind == KindBackup {
 			f.Remedy = "take another backup"
@@ -92,7 +92,7 @@ func (in *inspection) consumers(ctx context.Context) error {
 func (in *inspection) open(ctx context.Context) (*sqlite.Store, error) {
 	info, err := os.Lstat(filepath.Join(in.dir, logName))
 	if in.private && in.wasStore() && (err != nil || info.Size() == 0) {
-		in.add("", "it is missing or empty, but what belongs to it is there", restore)
+		in.found("it is missing or empty, but what belongs to it is there")
 		return nil, nil
 	}
 	log, err := sqlite.OpenReadOnly(ctx, in.dir)
@@ -104,11 +104,11 @@ func (in *inspection) open(ctx context.Context) (*sqlite.Store, error) {
 	case err == nil:
 		return log, nil
 	case errors.As(err, &damage):
-		in.add(damage.Where, damage.Reason, restore)
+		in.report.Findings = append(in.report.Findings, sqlite.FindingOf(in.dir, damage))
 	case errors.Is(err, sqlite.ErrNotStore) && !errors.Is(err, file.ErrNewer) && in.private && in.wasStore():
-		in.add("", "it is not the log that was here: "+err.Error(), restore)
+		in.found("it is not the log that was here: " + err.Error())
 	case file.IsUnreadable(err) && in.private && in.wasStore():
-		in.add("", "it cannot be read: "+err.Error(), restore)
+		in.found("it cannot be read: " + err.Error())
 	case errors.Is(err, sqlite.ErrNotStore) && !errors.Is(err, file.ErrNewer) && !in.private:
 		return nil, in.plain(fmt.Errorf("%w: %w", errUnsettled, err)) // its owner may be making it
 	default:
@@ -116,8 +116,6 @@ func (in *inspection) open(ctx context.Context) (*sqlite.Store, error) {
 	}
 	return nil, nil
 }
-
-const restore = "restore the store from a backup"
 
 // bringUp has the program bring a copied log of an older format up to its own.
 func (in *inspection) bringUp(ctx context.Context, cause error) (*sqlite.Store, error) {
@@ -144,7 +142,7 @@ func (in *inspection) own(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	in.add("", "it can be read, but a program cannot open it: "+err.Error(), restore)
+	in.found("it can be read, but a program cannot open it: " + err.Error())
 	return nil
 }
 
@@ -168,16 +166,14 @@ func (in *inspection) wasStore() bool {
 func (in *inspection) log(ctx context.Context, log *sqlite.Store) error {
 	r, err := log.Verify(ctx)
 	if file.IsUnreadable(err) {
-		in.add("", "it cannot be read: "+err.Error(), restore)
+		in.found("it cannot be read: " + err.Error())
 		err = nil
 	}
 	if err != nil {
 		return in.plain(err)
 	}
 	in.report.Log = Log{Events: r.Events, Batches: r.Batches, Epoch: r.Head.Epoch, Position: r.Head.Position, Hash: hex.EncodeToString(r.Head.Hash[:])}
-	for _, f := range r.Findings {
-		in.add(f.Where, f.Reason, f.Remedy)
-	}
+	in.report.Findings = append(in.report.Findings, r.Findings...)
 	return nil
 }
 
@@ -220,17 +216,9 @@ func (in *inspection) checkpoints(ctx context.Context, log *sqlite.Store) error 
 	return nil
 }
 
-// add adds a finding about the log, whose place names a file where it is not
-// log.db, and says what to do by itself where remedy is empty.
-func (in *inspection) add(where, reason, remedy string) {
-	f := eventstore.Finding{File: logName, Place: where, Reason: in.text(reason), Remedy: remedy}
-	if name, ok := strings.CutPrefix(where, in.dir+string(filepath.Separator)); ok {
-		f.File, f.Place, _ = strings.Cut(name, ", ")
-	}
-	for _, end := range []string{": ", "; "} {
-		f.Reason = strings.TrimSuffix(f.Reason, end+"restore it from a backup")
-	}
-	in.report.Findings = append(in.report.Findings, f)
+// found adds a finding about log.db as a whole.
+func (in *inspection) found(reason string) {
+	in.report.Findings = append(in.report.Findings, eventstore.Finding{File: logName, Reason: reason, Remedy: "restore the store from a backup"})
 }
 
 // plainError is an error whose text does not name the private copy.

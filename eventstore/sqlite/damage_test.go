@@ -222,6 +222,8 @@ func TestTheWitnessIsThereBeforeTheFirstEvent(t *testing.T) {
 		report, err := r.Verify(t.Context())
 		require.NoError(t, errors.Join(err, r.Close()))
 		require.Len(t, report.Findings, 1)
+		require.Equal(t, "witness", report.Findings[0].File)
+		require.Empty(t, report.Findings[0].Place)
 	}
 }
 
@@ -253,6 +255,9 @@ func TestAFlippedByteIsFound(t *testing.T) {
 	r, err := open(t, dir, nil).Verify(t.Context())
 	require.NoError(t, err)
 	require.Len(t, r.Findings, 60, "one for each event, although all are changed")
+	require.Equal(t, eventstore.Finding{
+		File: "log.db", Place: "position 1", Reason: "the event is not what was written: its hash does not follow", Remedy: "restore the store from a backup",
+	}, r.Findings[0])
 }
 
 func TestADamagedSnapshotIsNoneAndIsFound(t *testing.T) {

@@ -303,7 +303,11 @@ func (r *restoration) verify(ctx context.Context, s *Store) (end tip, err error)
 		if n := len(report.Findings); n > 1 {
 			more = fmt.Sprintf(", and %d more findings", n-1)
 		}
-		return end, &eventstore.CorruptError{Where: f.Where, Reason: f.Reason + more + ": take another backup"}
+		where := s.path(f.File)
+		if f.Place != "" {
+			where += ", " + f.Place
+		}
+		return end, &eventstore.CorruptError{Where: where, Reason: f.Reason + more + ": " + anotherBackup}
 	}
 	r.result.Head, r.result.Events, r.result.Batches = report.Head, report.Events, report.Batches
 	if end, err = s.readEnd(ctx); err != nil {

@@ -214,6 +214,13 @@ func TestAHostileBackupIsRefusedAndLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestARefusedBackupIsNamedWithThePlaceInIt(t *testing.T) {
+	_, backup := filled(t)
+	change(t, backup, `UPDATE events SET data = X'00' WHERE position = 7`)
+	_, err := sqlite.Restore(t.Context(), backup, filepath.Join(t.TempDir(), "store"), &sqlite.RestoreOptions{AcceptLoss: true})
+	require.ErrorContains(t, err, filepath.Join(backup, "log.db")+", position 7: the event is not what was written")
+}
+
 func TestALossIsAcceptedOnlyByOptionAndSaid(t *testing.T) {
 	// lost returns a copy of the store whose log ends at position 57.
 	behind := func(t *testing.T, backup string) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"github.com/mattn/go-sqlite3"
 
@@ -18,23 +20,27 @@ type Report struct {
 	Head eventstore.Anchor
 	// Findings are what is not as it was written, MaxFindings at most. The log
 	// is sound where there are none.
-	Findings []Finding
+	Findings []eventstore.Finding
 }
 
 // OK tells whether nothing was found.
 func (r Report) OK() bool { return len(r.Findings) == 0 }
 
-// Finding is one thing that is not as it was written.
-type Finding struct {
-	// Where names the place: "position 7", "batch 3", "stream …", a file.
-	Where string
-	// Reason says what was found there.
-	Reason string
-	// Remedy says what to do about it.
-	Remedy string
+// FindingOf returns what an error of this package, such as one of OpenReadOnly,
+// found in dir, the directory of the store by its absolute path.
+func FindingOf(dir string, damage *eventstore.CorruptError) eventstore.Finding {
+	f := eventstore.Finding{File: logName, Place: damage.Where, Reason: damage.Reason, Remedy: restoreStore}
+	if name, ok := strings.CutPrefix(damage.Where, dir+string(filepath.Separator)); ok {
+		f.File, f.Place, _ = strings.Cut(name, ", ")
+	}
+	// An error says in its reason what to do.
+	for _, remedy := range []string{": restore it from a backup", "; restore it from a backup", ": " + restoreStore} {
+		f.Reason = strings.TrimSuffix(f.Reason, remedy)
+	}
+	return f
 }
 
-func (f Finding) String() string { return f.Where + ": " + f.Reason }
+const restoreStore = "restore the store from a backup"
 
 // verifyPage is how many rows Verify reads at a time.
 const verifyPage = 1000
@@ -60,13 +66,14 @@ func (s *Store) verifyLog(ctx context.Context) (Report, error) {
 // run takes the steps until one has found enough. Without the first, which
 // looks up to where to verify, there are no others.
 func (v *verification) run(ctx context.Context, steps ...func(context.Context) error) error {
+	var damage *eventstore.CorruptError
 	for i, step := range steps {
 		switch err := step(ctx); {
 		case err == nil:
 		case errors.Is(err, errEnough):
 			return nil
-		case errors.Is(err, eventstore.ErrCorrupt):
-			if v.found(v.store.path(logName), "%v", err) != nil || i == 0 {
+		case errors.As(err, &damage):
+			if v.add(FindingOf(v.store.dir, damage)) != nil || i == 0 {
 				return nil
 			}
 		default:
@@ -89,11 +96,12 @@ type verification struct {
 	theirs      *tip
 }
 
-func (v *verification) found(where, reason string, args ...any) error {
-	return v.add(Finding{Where: where, Reason: fmt.Sprintf(reason, args...), Remedy: "restore the store from a backup"})
+// found adds a finding about the log, at this place in it.
+func (v *verification) found(place, reason string, args ...any) error {
+	return v.add(eventstore.Finding{File: logName, Place: place, Reason: fmt.Sprintf(reason, args...), Remedy: restoreStore})
 }
 
-func (v *verification) add(f Finding) error {
+func (v *verification) add(f eventstore.Finding) error {
 	v.report.Findings = append(v.report.Findings, f)
 	if len(v.report.Findings) >= MaxFindings {
 		return errEnough
@@ -120,7 +128,7 @@ func (v *verification) ends(ctx context.Context) error {
 		return err
 	}
 	if v.head != position {
-		if err := v.found("log", "it ends at position %d, but %d was given to an event", v.head, position); err != nil {
+		if err := v.found("", "it ends at position %d, but %d was given to an event", v.head, position); err != nil {
 			return err
 		}
 	}
@@ -336,8 +344,8 @@ func (v *verification) snapshots(ctx context.Context) error {
 			if sound {
 				return nil
 			}
-			return v.add(Finding{
-				Where: fmt.Sprintf("snapshot of stream %q by %q", s.Stream, s.Fold), Reason: "it is not what was saved",
+			return v.add(eventstore.Finding{
+				File: logName, Place: fmt.Sprintf("snapshot of stream %q by %q", s.Stream, s.Fold), Reason: "it is not what was saved",
 				Remedy: "none is needed for this alone: it is not used, and is replaced by the next",
 			})
 		})
@@ -347,9 +355,9 @@ func (v *verification) snapshots(ctx context.Context) error {
 // witness compares the log with the witness file.
 func (v *verification) witness(ctx context.Context) error {
 	err := (&witness{store: v.store}).compare(ctx)
-	var corrupt *eventstore.CorruptError
-	if errors.As(err, &corrupt) {
-		return v.found(corrupt.Where, "%s", corrupt.Reason)
+	var damage *eventstore.CorruptError
+	if errors.As(err, &damage) {
+		return v.add(FindingOf(v.store.dir, damage))
 	}
 	return err
 }
@@ -367,7 +375,7 @@ func (v *verification) integrity(ctx context.Context) error {
 	return v.store.read(ctx, "verify", func(c *sqlite3.SQLiteConn) error {
 		err := longQuery(ctx, c, fmt.Sprintf("PRAGMA integrity_check(%d)", MaxFindings), 1, func(r *row) error {
 			if line := r.text(0); line != "ok" {
-				return v.found(v.store.path(logName), "%s", line)
+				return v.found("", "%s", line)
 			}
 			return nil
 		})
