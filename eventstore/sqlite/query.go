@@ -103,17 +103,12 @@ func query(c *sqlite3.SQLiteConn, text string, columns int, fn func(*row) error,
 // longQuery is query for one that may take long before it returns a row: the
 // end of ctx ends it. It is for connections that only read.
 func longQuery(ctx context.Context, c *sqlite3.SQLiteConn, text string, columns int, fn func(*row) error, args ...driver.Value) (err error) {
-	// Prepare would not look into the cache; the context is of no use to it.
-	s, err := c.PrepareContext(context.Background(), text)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
 	named := make([]driver.NamedValue, len(args))
 	for i, a := range args {
 		named[i] = driver.NamedValue{Ordinal: i + 1, Value: a}
 	}
-	rows, err := s.(*sqlite3.SQLiteStmt).QueryContext(ctx, named)
+	// Prepare, with a context or without, does not look into the cache.
+	rows, err := c.QueryContext(ctx, text, named)
 	if err != nil {
 		return err
 	}
