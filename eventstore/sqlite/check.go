@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,7 +61,7 @@ func CheckBackup(ctx context.Context, dir string) (findings []eventstore.Finding
 		if name == manifestName {
 			continue
 		}
-		p, err := measureTaken(ctx, filepath.Join(dir, name), name)
+		p, err := measure(ctx, filepath.Join(dir, name), name)
 		if errors.As(err, &corrupt) {
 			p, err = part{Name: name}, nil
 			for _, f := range m.Files { // so that it is found once
@@ -94,19 +93,4 @@ func CheckBackup(ctx context.Context, dir string) (findings []eventstore.Finding
 		add(d)
 	}
 	return findings, nil
-}
-
-// measureTaken returns what a manifest says of a file. See openTaken.
-func measureTaken(ctx context.Context, path, name string) (_ part, err error) {
-	src, err := openTaken(path)
-	if err != nil {
-		return part{}, err
-	}
-	defer func() { err = errors.Join(err, src.Close()) }()
-	p, err := pour(ctx, io.Discard, src)
-	if err != nil {
-		return part{}, fmt.Errorf("eventstore/sqlite: read %s: %w", path, err)
-	}
-	p.Name = name
-	return p, nil
 }

@@ -79,7 +79,8 @@ func (in *intake) complete(strangers []string) error {
 	if err != nil && !errors.Is(err, eventstore.ErrCorrupt) {
 		return err
 	}
-	for _, name := range strangers {
+	if len(strangers) > 0 {
+		name := strangers[0]
 		path := filepath.Join(in.dir, name)
 		if m != nil && !m.names(name) {
 			return &eventstore.CorruptError{Where: path, Reason: "it is there, which the manifest does not name: move it away, or take another backup"}

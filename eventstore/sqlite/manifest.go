@@ -2,8 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -156,28 +154,17 @@ func (m manifest) agrees(said *testimony) []difference {
 		m.Position, m.Epoch, m.Store, said.Position, said.Epoch, said.Store)}}
 }
 
-// measure returns what a manifest says of the file at path, which nobody has
-// open.
+// measure returns what a manifest says of the file at path. See openTaken.
 func measure(ctx context.Context, path, name string) (_ part, err error) {
-	f, err := os.Open(path)
+	src, err := openTaken(path)
 	if err != nil {
-		return part{}, fmt.Errorf("eventstore/sqlite: %w", err)
+		return part{}, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	sum, p := sha256.New(), part{Name: name}
-	for {
-		if err := ctx.Err(); err != nil {
-			return part{}, err
-		}
-		n, err := io.CopyN(sum, f, takenPiece)
-		p.Bytes += n
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return part{}, fmt.Errorf("eventstore/sqlite: %w", err)
-		}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	p, err := pour(ctx, io.Discard, src)
+	if err != nil {
+		return part{}, fmt.Errorf("eventstore/sqlite: read %s: %w", path, err)
 	}
-	p.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	p.Name = name
 	return p, nil
 }
