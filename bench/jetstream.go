@@ -17,8 +17,9 @@ import (
 func jet() subject {
 	return subject{
 		name: "jetstream", settings: "v2.15.2 in process, file storage, sync always; versions by last-sequence-per-subject, one message per event",
-		open: openJet,
+		open: openJet, slow: true,
 		cannot: map[string]string{
+			"append-1x10":      "one message per event",
 			"append-1x1000":    "one message per event",
 			"append-64x1-full": "not part of the comparison",
 		},

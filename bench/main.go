@@ -2,11 +2,14 @@
 // and with its peers: the same work, in one run, in turn, each in its best
 // configuration at the same durability. See docs/performance.md for what the
 // figures mean.
+//
+//	go run .               # every workload, five rounds
+//	go run . -short        # a reduced set, one round, under a minute
+//	go run . load          # how Leat's costs grow
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,78 +20,88 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"text/tabwriter"
 	"time"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+	if err := command(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// row is a line of the report: what one subject did in one workload.
-type row struct {
-	Workload string  `json:"workload"`
-	Subject  string  `json:"subject"`
-	Unit     string  `json:"unit"`
-	Median   float64 `json:"median"`
-	Min      float64 `json:"min"`
-	Max      float64 `json:"max"`
-	P99      float64 `json:"p99_us"`
-	Settings string  `json:"settings"`
-	// Wrong says what was lost or doubled; the figure then counts for nothing.
-	Wrong string `json:"wrong,omitempty"`
-	// Skipped says why there is no figure.
-	Skipped string `json:"skipped,omitempty"`
+// command runs what the first argument names.
+func command(ctx context.Context, args []string, out, progress io.Writer) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "load":
+			return runLoad(ctx, args[1:], out, progress)
+		case openCommand: // a child process of ours
+			return runOpen(ctx, args[1:], out)
+		}
+	}
+	return run(ctx, args, out, progress)
 }
 
-func run(ctx context.Context, args []string, out, progress io.Writer) error {
+// options of a comparison.
+type options struct {
+	size             scale
+	workloads, who   *regexp.Regexp
+	directory, where string
+}
+
+func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	short := flags.Bool("short", false, "small sizes and one round: a look at everything in under a minute")
+	short := flags.Bool("short", false, "small sizes, a reduced set and one round: a look at everything in under a minute")
 	only := flags.String("workloads", "", "run only the workloads whose name matches this regular expression")
 	who := flags.String("subjects", "", "run only the subjects whose name matches this regular expression")
 	rounds := flags.Int("rounds", 0, "how often each is measured (default 5, 1 with -short)")
-	dir := flags.String("dir", "", "where the stores are made; on the disk that is meant, not in memory (default the system's temporary directory)")
-	file := flags.String("out", "compare.json", "where the figures are written")
+	flags.StringVar(&o.directory, "dir", "", "where the stores are made; on the disk that is meant, not in memory (default the system's temporary directory)")
+	flags.StringVar(&o.where, "out", "compare.json", "where the figures are written")
 	if err := flags.Parse(args); err != nil {
-		return err
+		return o, err
 	}
-	wanted, err := regexp.Compile(*only)
-	if err != nil {
-		return fmt.Errorf("-workloads: %w", err)
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unknown argument %q; the only command is load", flags.Arg(0))
 	}
-	taking, err := regexp.Compile(*who)
-	if err != nil {
-		return fmt.Errorf("-subjects: %w", err)
+	if o.workloads, err = regexp.Compile(*only); err != nil {
+		return o, fmt.Errorf("-workloads: %w", err)
 	}
-	size := long
+	if o.who, err = regexp.Compile(*who); err != nil {
+		return o, fmt.Errorf("-subjects: %w", err)
+	}
+	o.size = long
 	if *short {
-		size = brief
+		o.size = brief
 	}
 	if *rounds > 0 {
-		size.rounds = *rounds
+		o.size.rounds = *rounds
 	}
-	root, err := os.MkdirTemp(*dir, "leat-bench-")
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, out, progress io.Writer) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	root, err := os.MkdirTemp(o.directory, "leat-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(root) //nolint:errcheck // a temporary directory
-	sync, err := fsync(root)
-	if err != nil {
+	if err := describe(out, root); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%d CPUs, %s, fsync %s; medians of %d, events of %d B with %d B of metadata\n",
-		runtime.GOMAXPROCS(0), runtime.Version(), sync.Round(time.Microsecond), size.rounds, dataBytes, metadataBytes)
+	fmt.Fprintf(out, "medians of %d rounds, each subject in turn\n", o.size.rounds)
 	var rows []row
 	for _, w := range workloads() {
-		if !wanted.MatchString(w.name) {
+		if !o.workloads.MatchString(w.name) || o.size.brief && !w.brief {
 			continue
 		}
-		found, err := w.compare(ctx, filepath.Join(root, w.name), size, taking, progress)
+		found, err := w.compare(ctx, filepath.Join(root, w.name), o.size, o.who, progress)
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
@@ -97,11 +110,25 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if len(rows) == 0 {
 		return errors.New("nothing to compare: no workload or subject has such a name")
 	}
-	if err := print(out, rows); err != nil {
+	if err := errors.Join(table(out, rows), judge(out, rows), write(o.where, rows)); err != nil {
 		return err
 	}
-	return write(*file, rows)
+	return wrongs(rows)
 }
+
+// describe writes what the figures depend on: the machine, and the sizes.
+func describe(out io.Writer, dir string) error {
+	sync, err := fsync(dir)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%d CPUs, %s, fsync %s; events of %d B with %d B of metadata\n",
+		runtime.GOMAXPROCS(0), runtime.Version(), sync.Round(time.Microsecond), dataBytes, metadataBytes)
+	return err
+}
+
+// syncs is how often fsync is measured.
+const syncs = 200
 
 // fsync measures what a durable write costs here: the median of some.
 func fsync(dir string) (time.Duration, error) {
@@ -110,7 +137,7 @@ func fsync(dir string) (time.Duration, error) {
 		return 0, err
 	}
 	var took []time.Duration
-	for range 200 {
+	for range syncs {
 		if _, err := f.WriteAt(make([]byte, 4096), 0); err != nil {
 			return 0, errors.Join(err, f.Close())
 		}
@@ -122,33 +149,4 @@ func fsync(dir string) (time.Duration, error) {
 	}
 	slices.Sort(took)
 	return took[len(took)/2], f.Close()
-}
-
-// print writes the table: each subject beside Leat.
-func print(out io.Writer, rows []row) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "workload\tsubject\tmedian\tmin\tmax\tunit\tp99 µs\tLeat ÷ it\t")
-	for _, r := range rows {
-		if r.Skipped != "" {
-			fmt.Fprintf(w, "%s\t%s\t\t\t\t%s\t\t\t\n", r.Workload, r.Subject, r.Skipped)
-			continue
-		}
-		ratio := ""
-		if i := slices.IndexFunc(rows, func(o row) bool { return o.Workload == r.Workload && o.Subject == "leat" }); i >= 0 && r.Median > 0 {
-			ratio = fmt.Sprintf("%.2f", rows[i].Median/r.Median)
-		}
-		if r.Wrong != "" {
-			ratio = "WRONG: " + r.Wrong
-		}
-		fmt.Fprintf(w, "%s\t%s\t%.0f\t%.0f\t%.0f\t%s\t%.0f\t%s\t\n", r.Workload, r.Subject, r.Median, r.Min, r.Max, r.Unit, r.P99, ratio)
-	}
-	return w.Flush()
-}
-
-func write(path string, rows []row) error {
-	data, err := json.MarshalIndent(map[string]any{"rows": rows}, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(data, '\n'), 0o600)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"io"
 	"path/filepath"
 	"time"
 
@@ -147,7 +148,7 @@ func (s *chronicleStore) close() error { return s.db.Close() }
 // aneshasStore is github.com/aneshas/eventstore.
 func aneshasStore() subject {
 	return subject{
-		name: "aneshas", settings: "v1.5.2 on gorm and mattn, WAL FULL; payloads as text",
+		name: "aneshas", settings: "v1.5.2 on gorm and mattn, WAL FULL, statement cache; payloads as text; read by SubscribeAll to its end, because ReadAll drops up to a page of events at random",
 		open: func(_ context.Context, dir string) (instance, error) {
 			s, err := aneshas.New(passing{}, aneshas.WithSQLiteDB("file:"+filepath.Join(dir, "peer.db")+"?"+pragmas+"&_txlock=immediate&_stmt_cache_size=32"))
 			if err != nil {
@@ -179,18 +180,33 @@ func (s *aneshasInstance) append(ctx context.Context, stream string, version int
 }
 
 // all reads pages as large as are of use and without the pause of a live
-// subscription between them.
+// subscription between them. ReadAll would choose at random, at the end,
+// between the events that are left in its channel and the end.
 func (s *aneshasInstance) all(ctx context.Context, fn func(place) error) error {
-	events, err := s.ReadAll(ctx, aneshas.WithBatchSize(10_000), aneshas.WithPollInterval(time.Microsecond))
+	sub, err := s.SubscribeAll(ctx, aneshas.WithBatchSize(10_000), aneshas.WithPollInterval(time.Microsecond))
 	if err != nil {
 		return err
 	}
-	for _, e := range events {
-		if err := fn(place{e.StreamID, int64(e.StreamVersion)}); err != nil {
-			return err
+	defer sub.Close()
+	one := func(e aneshas.StoredEvent) error { return fn(place{e.StreamID, int64(e.StreamVersion)}) }
+	for {
+		select {
+		case e := <-sub.EventData:
+			if err := one(e); err != nil {
+				return err
+			}
+		case err := <-sub.Err:
+			if !errors.Is(err, io.EOF) {
+				return err
+			}
+			for len(sub.EventData) > 0 { // sent before the end was
+				if err := one(<-sub.EventData); err != nil {
+					return err
+				}
+			}
+			return nil
 		}
 	}
-	return nil
 }
 
 func (s *aneshasInstance) load(ctx context.Context, stream string) (int, error) {

@@ -20,7 +20,7 @@ import (
 func postgres() subject {
 	return subject{
 		name: "postgres", settings: "synchronous_commit=on, 64 connections over a Unix socket, one INSERT per call in its own transaction; versions by a unique index",
-		open:   openPostgres,
+		open: openPostgres, slow: true,
 		cannot: map[string]string{"append-64x1-full": "not part of the comparison"},
 	}
 }

@@ -121,6 +121,12 @@ func (s *rawStore) append(_ context.Context, stream string, version int64, event
 }
 
 func (s *rawStore) all(ctx context.Context, fn func(place) error) error {
+	return s.rows(ctx, func(values []driver.Value) error { return fn(place{values[1].(string), values[2].(int64)}) })
+}
+
+// rows calls fn with the columns of each event in the order of the log:
+// position, stream, version, type, schema version, time, id, metadata, data.
+func (s *rawStore) rows(ctx context.Context, fn func([]driver.Value) error) error {
 	conn, err := s.read.Conn(ctx)
 	if err != nil {
 		return err
@@ -142,7 +148,7 @@ func (s *rawStore) all(ctx context.Context, fn func(place) error) error {
 			case err != nil:
 				return err
 			}
-			if err := fn(place{values[1].(string), values[2].(int64)}); err != nil {
+			if err := fn(values); err != nil {
 				return err
 			}
 		}

@@ -2,309 +2,198 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
-)
-
-// Sizes of an event.
-const (
-	dataBytes     = 250
-	metadataBytes = 100
 )
 
 // scale is how much is done.
 type scale struct {
+	// brief takes part of the workloads and contenders only.
+	brief  bool
 	rounds int
 	// lasting is how long a round appends or loads.
 	lasting time.Duration
 	// full is the number of events in a file that is not empty.
 	full int
-	// history is the number of events that are read.
+	// history is the number of events that are read or projected.
 	history int
+	// steps is the number of saga steps.
+	steps int
 }
 
 var (
-	long  = scale{rounds: 5, lasting: 2 * time.Second, full: 1_000_000, history: 200_000}
-	brief = scale{rounds: 1, lasting: 300 * time.Millisecond, full: 20_000, history: 20_000}
+	long  = scale{rounds: 5, lasting: 2 * time.Second, full: 1_000_000, history: 200_000, steps: 20_000}
+	brief = scale{brief: true, rounds: 1, lasting: 300 * time.Millisecond, full: 20_000, history: 20_000, steps: 2_000}
 )
 
-// workload is one thing that is measured of every subject.
+// workload is one thing that is measured of several contenders.
 type workload struct {
 	name, unit string
-	subjects   []subject
-	// prepare fills a store before the first round; nil where each round
-	// begins with an empty one. It returns the version of every stream.
-	prepare func(ctx context.Context, in instance, s scale) (map[string]int64, error)
+	// also and alsoUnit name a second figure of each round, if there is one; it
+	// becomes a row of its own.
+	also, alsoUnit string
+	// brief has it in the short run too.
+	brief      bool
+	contenders []contender
+}
+
+// contender is who does the work.
+type contender struct {
+	name, settings string
+	// cannot says why there is nothing to measure; empty where there is.
+	cannot string
+	// kept has one bout serve all rounds; else each begins with a new one.
+	kept bool
+	// long keeps it out of the short run.
+	long bool
+	// begin makes ready in dir, which is empty.
+	begin func(ctx context.Context, dir string, s scale) (bout, error)
+}
+
+// bout is a contender that is ready.
+type bout interface {
 	// round measures once.
-	round func(ctx context.Context, in instance, s scale, streams map[string]int64) (measure, error)
+	round(ctx context.Context) (measure, error)
+	// check says what is wrong with what all rounds left behind, after the last.
+	check(ctx context.Context) error
+	close() error
 }
 
 // measure is what a round found.
 type measure struct {
-	rate float64 // per second
-	p99  time.Duration
+	value float64 // in the workload's unit
+	p99   time.Duration
+	also  float64 // in the workload's second unit
 }
-
-// streamLength is after how many events an appender takes a new stream.
-const streamLength = 10
 
 func workloads() []workload {
-	all := []subject{leat(), raw(false), hallgren(), chronicleLog(), aneshasStore(), postgres(), jet()}
 	return []workload{
-		{name: "append-1x1", unit: "events/s", subjects: all, round: appending(1, 1)},
-		{name: "append-1x10", unit: "events/s", subjects: all[:6], round: appending(1, 10)},
-		{name: "append-1x1000", unit: "events/s", subjects: slices.Concat(all[:2], []subject{raw(true)}, all[2:6]), round: appending(1, 1000)},
-		{name: "append-64x1", unit: "events/s", subjects: all, round: appending(64, 1)},
-		{name: "append-64x1-full", unit: "events/s", subjects: all[:5], prepare: fill, round: appending(64, 1)},
-		{name: "read-all", unit: "events/s", subjects: all, prepare: history, round: readAll},
-		{name: "load-100", unit: "streams/s", subjects: all, prepare: history, round: load},
+		{name: "append-1x1", unit: "events/s", brief: true, contenders: stores("append-1x1", nil, appending(1, 1))},
+		{name: "append-1x10", unit: "events/s", contenders: stores("append-1x10", nil, appending(1, 10))},
+		{name: "append-1x1000", unit: "events/s", brief: true, contenders: stores("append-1x1000", nil, appending(1, 1000))},
+		{name: "append-64x1", unit: "events/s", brief: true, contenders: stores("append-64x1", nil, appending(64, 1))},
+		{name: "append-64x1-full", unit: "events/s", brief: true, contenders: stores("append-64x1-full", fill, appending(64, 1))},
+		{name: "read-all", unit: "events/s", brief: true, contenders: stores("read-all", history, readAll)},
+		{name: "load-100", unit: "streams/s", brief: true, contenders: stores("load-100", history, load)},
+		{name: "update-64", unit: "events/s", brief: true, contenders: updating()},
+		{name: "project-all", unit: "events/s", brief: true, contenders: projecting()},
+		{name: "visible", unit: "µs", brief: true, contenders: seeing()},
+		{name: "rebuild", unit: "µs", also: "rebuild-rate", alsoUnit: "events/s", brief: true, contenders: rebuilding()},
+		{name: "saga-steps", unit: "steps/s", brief: true, contenders: acting()},
+		{name: "open-full", unit: "ms", also: "open-memory", alsoUnit: "MiB", brief: true, contenders: opening()},
 	}
 }
 
-// compare measures every subject, round by round in turn.
-func (w workload) compare(ctx context.Context, dir string, s scale, taking *regexp.Regexp, progress io.Writer) ([]row, error) {
-	type entry struct {
-		row
-		samples []measure
-		in      instance // kept over the rounds where it was prepared
-		streams map[string]int64
-	}
+// entry is a contender under way.
+type entry struct {
+	row
+	contender contender
+	samples   []measure
+	bout      bout // nil between the rounds of one that is not kept
+}
+
+// compare measures every contender, round by round in turn.
+func (w workload) compare(ctx context.Context, dir string, s scale, taking *regexp.Regexp, progress io.Writer) (rows []row, err error) {
 	var entries []*entry
-	for _, sub := range w.subjects {
-		if taking.MatchString(sub.name) {
-			entries = append(entries, &entry{row: row{Workload: w.name, Subject: sub.name, Unit: w.unit, Settings: sub.settings, Skipped: sub.cannot[w.name]}})
+	defer func() { // a server among them must not outlive us
+		for _, e := range entries {
+			err = errors.Join(err, e.close())
+		}
+		err = errors.Join(err, os.RemoveAll(dir))
+	}()
+	for _, c := range w.contenders {
+		if taking.MatchString(c.name) && (!s.brief || !c.long) {
+			entries = append(entries, &entry{contender: c, row: row{Workload: w.name, Subject: c.name, Unit: w.unit, Settings: c.settings, Skipped: c.cannot}})
 		}
 	}
-	subjects := slices.DeleteFunc(slices.Clone(w.subjects), func(s subject) bool { return !taking.MatchString(s.name) })
 	for round := range s.rounds {
-		for i, e := range entries {
+		for _, e := range entries {
 			if e.Skipped != "" || e.Wrong != "" {
 				continue
 			}
 			fmt.Fprintf(progress, "%s: %s, round %d of %d\n", w.name, e.Subject, round+1, s.rounds)
-			m, err := func() (m measure, err error) {
-				if e.in == nil {
-					at := filepath.Join(dir, e.Subject, fmt.Sprint(round))
-					if err := os.MkdirAll(at, 0o700); err != nil {
-						return m, err
-					}
-					if e.in, err = subjects[i].open(ctx, at); err != nil {
-						return m, err
-					}
-					e.streams = map[string]int64{}
-					if w.prepare != nil {
-						if e.streams, err = w.prepare(ctx, e.in, s); err != nil {
-							return m, err
-						}
-					}
-				}
-				if m, err = w.round(ctx, e.in, s, e.streams); err != nil {
-					return m, err
-				}
-				if w.prepare == nil || round == s.rounds-1 {
-					if err := checkStore(ctx, e.in, e.streams); err != nil {
-						e.Wrong = err.Error()
-					}
-					err = e.in.close()
-					e.in = nil
-				}
-				return m, err
-			}()
+			runtime.GC() // nobody pays for another's garbage
+			m, err := e.measure(ctx, filepath.Join(dir, e.Subject, fmt.Sprint(round)), s)
 			switch {
-			case errors.Is(err, errUnavailable):
-				e.Skipped = err.Error()
-				continue
 			case ctx.Err() != nil:
 				return nil, ctx.Err()
+			case errors.Is(err, errUnavailable):
+				e.Skipped = err.Error()
 			case err != nil:
 				e.Wrong = err.Error()
-				continue
+			default:
+				e.samples = append(e.samples, m)
 			}
-			e.samples = append(e.samples, m)
 		}
 	}
-	rows := make([]row, 0, len(entries))
 	for _, e := range entries {
-		if e.in != nil {
-			if err := e.in.close(); err != nil {
-				return nil, err
-			}
+		if err := e.end(ctx); err != nil {
+			e.Wrong = err.Error()
 		}
-		e.summarise(e.samples)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		rows = append(rows, e.row)
+		rows[len(rows)-1].summarise(e.samples, func(m measure) float64 { return m.value })
 	}
-	return rows, os.RemoveAll(dir)
+	return append(rows, w.second(entries)...), nil
 }
 
-func (r *row) summarise(samples []measure) {
-	if len(samples) == 0 {
-		return
+// second returns the rows of the second figure.
+func (w workload) second(entries []*entry) (rows []row) {
+	if w.also == "" {
+		return nil
 	}
-	slices.SortFunc(samples, func(a, b measure) int {
-		switch {
-		case a.rate < b.rate:
-			return -1
-		case a.rate > b.rate:
-			return 1
+	for _, e := range entries {
+		if e.Skipped != "" || e.Wrong != "" || slices.ContainsFunc(e.samples, func(m measure) bool { return m.also == 0 }) {
+			continue
 		}
-		return 0
-	})
-	r.Min, r.Median, r.Max = samples[0].rate, samples[len(samples)/2].rate, samples[len(samples)-1].rate
-	var p99 []time.Duration
-	for _, s := range samples {
-		p99 = append(p99, s.p99)
+		r := row{Workload: w.also, Subject: e.Subject, Unit: w.alsoUnit, Settings: e.Settings}
+		r.summarise(e.samples, func(m measure) float64 { return m.also })
+		r.P99 = 0 // it is the first figure's
+		rows = append(rows, r)
 	}
-	slices.Sort(p99)
-	r.P99 = float64(p99[len(p99)/2].Nanoseconds()) / 1000
+	return rows
 }
 
-// newEvents returns n events with payloads of the right size.
-func newEvents(n int) []event {
-	events := make([]event, n)
-	for i := range events {
-		e := event{typ: "ride_requested", meta: map[string]string{"correlation_id": strings.Repeat("c", 36), "actor": strings.Repeat("a", metadataBytes-66)}}
-		var err error
-		if e.metadata, err = json.Marshal(e.meta); err != nil {
-			panic(err) // strings have a JSON form
+// measure does one round, and ends the bout unless it is kept.
+func (e *entry) measure(ctx context.Context, dir string, s scale) (m measure, err error) {
+	if e.bout == nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return m, err
 		}
-		e.data = fmt.Appendf(nil, `{"ride_id":"%016x","fare":%d,"note":"`, rand.Uint64(), 100+rand.IntN(900))
-		e.data = append(e.data, strings.Repeat("x", dataBytes-2-len(e.data))...)
-		e.data = append(e.data, `"}`...)
-		events[i] = e
-	}
-	return events
-}
-
-func newStream() string { return fmt.Sprintf("%s-%016x%08x", category, rand.Uint64(), rand.Uint32()) }
-
-// appending has so many appenders append batches of so many events, each to
-// streams of its own with exact versions.
-func appending(appenders, batch int) func(context.Context, instance, scale, map[string]int64) (measure, error) {
-	return func(ctx context.Context, in instance, s scale, streams map[string]int64) (measure, error) {
-		return appendFor(ctx, in, appenders, batch, s.lasting, 0, max(streamLength, batch), streams)
-	}
-}
-
-// appendFor appends until the time is over, or where most is not 0 until so
-// many events are stored, and adds what it stored to streams.
-func appendFor(ctx context.Context, in instance, appenders, batch int, lasting time.Duration, most int64, length int, streams map[string]int64) (measure, error) {
-	var mu sync.Mutex // guards streams, took, failed
-	var took []time.Duration
-	var failed error
-	var stored atomic.Int64
-	began := time.Now()
-	var wg sync.WaitGroup
-	for range appenders {
-		wg.Go(func() {
-			mine := map[string]int64{}
-			var times []time.Duration
-			stream, version := newStream(), int64(0)
-			events := newEvents(batch)
-			var err error
-			for ctx.Err() == nil && (most > 0 && stored.Load() < most || most == 0 && time.Since(began) < lasting) {
-				start := time.Now()
-				if err = in.append(ctx, stream, version, events); err != nil {
-					break
-				}
-				times = append(times, time.Since(start))
-				version += int64(batch)
-				mine[stream] = version
-				stored.Add(int64(batch))
-				if version >= int64(length) {
-					stream, version = newStream(), 0
-				}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for name, v := range mine {
-				streams[name] = v
-			}
-			took = append(took, times...)
-			failed = errors.Join(failed, err)
-		})
-	}
-	wg.Wait()
-	elapsed := time.Since(began)
-	if failed != nil {
-		return measure{}, failed
-	}
-	slices.Sort(took)
-	m := measure{rate: float64(stored.Load()) / elapsed.Seconds()}
-	if len(took) > 0 {
-		m.p99 = took[len(took)*99/100]
-	}
-	return m, ctx.Err()
-}
-
-// fillers append what is there before the measuring begins.
-const fillers = 64
-
-// fill makes a file that is not empty: streams with random names, begun and
-// gone on with in random order.
-func fill(ctx context.Context, in instance, s scale) (map[string]int64, error) {
-	streams := map[string]int64{}
-	_, err := appendFor(ctx, in, fillers, streamLength/2, 0, int64(s.full), streamLength, streams)
-	return streams, err
-}
-
-// history makes a log to be read: streams of 100 events.
-func history(ctx context.Context, in instance, s scale) (map[string]int64, error) {
-	streams := map[string]int64{}
-	batch := 10
-	if _, one := in.(*jetStore); one {
-		batch = 1
-	}
-	_, err := appendFor(ctx, in, fillers, batch, 0, int64(s.history), 100, streams)
-	return streams, err
-}
-
-func readAll(ctx context.Context, in instance, _ scale, _ map[string]int64) (measure, error) {
-	n := 0
-	began := time.Now()
-	err := in.all(ctx, func(place) error { n++; return nil })
-	return measure{rate: float64(n) / time.Since(began).Seconds()}, err
-}
-
-// load reads whole streams of 100, one after the other, in random order.
-func load(ctx context.Context, in instance, s scale, streams map[string]int64) (measure, error) {
-	var names []string
-	for name, version := range streams {
-		if version == 100 {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	if len(names) == 0 {
-		return measure{}, errors.New("no stream has 100 events")
-	}
-	var took []time.Duration
-	for began := time.Now(); time.Since(began) < s.lasting; {
-		name := names[rand.IntN(len(names))]
-		start := time.Now()
-		n, err := in.load(ctx, name)
+		b, err := e.contender.begin(ctx, dir, s)
 		if err != nil {
-			return measure{}, err
+			return m, err
 		}
-		if n != 100 {
-			return measure{}, fmt.Errorf("stream %s has 100 events, %d were read", name, n)
-		}
-		took = append(took, time.Since(start))
+		e.bout = b
 	}
-	slices.Sort(took)
-	var sum time.Duration
-	for _, d := range took {
-		sum += d
+	if m, err = e.bout.round(ctx); err != nil || e.contender.kept {
+		return m, err
 	}
-	return measure{rate: float64(len(took)) / sum.Seconds(), p99: took[len(took)*99/100]}, nil
+	return m, e.end(ctx)
+}
+
+// end checks what a bout left behind, and closes it.
+func (e *entry) end(ctx context.Context) error {
+	if e.bout == nil || e.Wrong != "" {
+		return nil // there is none, or what it left is known to be wrong
+	}
+	return errors.Join(e.bout.check(ctx), e.close())
+}
+
+func (e *entry) close() error {
+	if e.bout == nil {
+		return nil
+	}
+	b := e.bout
+	e.bout = nil
+	return b.close()
 }
