@@ -2,6 +2,7 @@ package projection
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -75,7 +76,7 @@ func TestDamageIsNamed(t *testing.T) {
 		t.Helper()
 		_, err := Open(t.Context(), dir, l, ledger(1, nil), nil)
 		require.ErrorIs(t, err, want)
-		if want != ErrNewer {
+		if !errors.Is(want, ErrNewer) {
 			told(t, dir, err)
 		}
 		require.NoError(t, Remove(dir, "ledger"))
