@@ -96,23 +96,15 @@ func rebuild(name string) string {
 
 func inspectFile(ctx context.Context, f files, id fileID) (bus.Inspection, error) {
 	in := bus.Inspection{File: viewsDir + "/" + id.String()}
-	var found []eventstore.Finding
-	find := func(place, reason string) {
-		found = append(found, eventstore.Finding{File: in.File, Place: place, Reason: reason, Remedy: rebuild(f.name)})
-	}
-	format := sqlite.Format{ApplicationID: applicationID, Migrations: migrations(), Shared: true}
+	misnamed := ""
+	format := sqlite.Format{ApplicationID: applicationID, Migrations: migrations(), Shared: true, Relations: relations}
 	problems, err := sqlite.Inspect(ctx, f.path(id), format, func(tx *sql.Tx) (err error) {
-		found = nil
+		misnamed = ""
 		at := bus.Inspected{Consumer: f.name}
 		if at.Checkpoint, err = readCheckpoint(tx.QueryRowContext(ctx, selectCheckpoint)); err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
 		in.Consumers = []bus.Inspected{at}
-		for _, text := range relations {
-			if err := sqlite.Pairs(ctx, tx, text, find); err != nil {
-				return err
-			}
-		}
 		var name string
 		var version int
 		err = tx.QueryRowContext(ctx, `
@@ -122,21 +114,22 @@ func inspectFile(ctx context.Context, f files, id fileID) (bus.Inspection, error
 			return err
 		}
 		if name != id.name || version != id.version {
-			find("", fmt.Sprintf("it says that it is %q version %d", name, version))
+			misnamed = fmt.Sprintf("it says that it is %q version %d", name, version)
 		}
 		return nil
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		find("", "the pointer names it, and it is missing")
-		err = nil
+		problems, err = []sqlite.Problem{{Reason: "the pointer names it, and it is missing"}}, nil
 	}
 	if err != nil {
 		return in, fmt.Errorf("projection %s: %w", f.name, err)
 	}
-	for _, p := range problems {
-		in.Findings = append(in.Findings, eventstore.Finding{File: in.File, Reason: p, Remedy: rebuild(f.name)})
+	if misnamed != "" {
+		problems = append(problems, sqlite.Problem{Reason: misnamed})
 	}
-	in.Findings = append(in.Findings, found...)
+	for _, p := range problems {
+		in.Findings = append(in.Findings, eventstore.Finding{File: in.File, Place: p.Place, Reason: p.Reason, Remedy: rebuild(f.name)})
+	}
 	return in, nil
 }
 

@@ -31,22 +31,17 @@ func Inspect(ctx context.Context, dir string) (bus.Inspection, error) {
 	if err != nil {
 		return r, fmt.Errorf("saga: %w", err)
 	}
-	var found []eventstore.Finding
-	problems, err := sqlite.Inspect(ctx, filepath.Join(dir, FileName), sqlite.Format{ApplicationID: applicationID, Migrations: sub}, func(tx *sql.Tx) (err error) {
-		found = nil
-		if r.Consumers, err = inspectCheckpoints(ctx, tx); err != nil {
-			return err
-		}
-		found, err = inspectRelations(ctx, tx)
+	format := sqlite.Format{ApplicationID: applicationID, Migrations: sub, Relations: relations}
+	problems, err := sqlite.Inspect(ctx, filepath.Join(dir, FileName), format, func(tx *sql.Tx) (err error) {
+		r.Consumers, err = inspectCheckpoints(ctx, tx)
 		return err
 	})
 	if err != nil {
 		return r, fmt.Errorf("saga: %w", err)
 	}
 	for _, p := range problems {
-		r.Findings = append(r.Findings, eventstore.Finding{File: FileName, Reason: p, Remedy: remedy})
+		r.Findings = append(r.Findings, eventstore.Finding{File: FileName, Place: p.Place, Reason: p.Reason, Remedy: remedy})
 	}
-	r.Findings = append(r.Findings, found...)
 	return r, nil
 }
 
@@ -131,16 +126,4 @@ var relations = []string{`
 	SELECT ` + named + `, 'the last entry of its journal, ' || i.journal_last || ', is missing or another'
 	FROM instance AS i
 	WHERE i.journal_last <> 0 AND NOT EXISTS (SELECT 1 FROM journal WHERE id = i.journal_last AND instance = i.id AND sequence = i.journal)`,
-}
-
-func inspectRelations(ctx context.Context, tx *sql.Tx) (found []eventstore.Finding, err error) {
-	for _, text := range relations {
-		err := sqlite.Pairs(ctx, tx, text, func(place, reason string) {
-			found = append(found, eventstore.Finding{File: FileName, Place: place, Reason: reason, Remedy: remedy})
-		})
-		if err != nil {
-			return found, err
-		}
-	}
-	return found, nil
 }

@@ -30,23 +30,17 @@ func InspectConsumers(ctx context.Context, dir string) (bus.Inspection, error) {
 	if err != nil {
 		return r, fmt.Errorf("serverless: %w", err)
 	}
-	var found []eventstore.Finding
-	problems, err := sqlite.Inspect(ctx, filepath.Join(dir, ledgerFile), sqlite.Format{ApplicationID: ledgerID, Migrations: sub}, func(tx *sql.Tx) (err error) {
-		found = nil
-		if r.Consumers, err = inspectCheckpoints(ctx, tx); err != nil {
-			return err
-		}
-		return sqlite.Pairs(ctx, tx, selectStranded, func(place, reason string) {
-			found = append(found, eventstore.Finding{File: ledgerFile, Place: place, Reason: reason, Remedy: remedy})
-		})
+	format := sqlite.Format{ApplicationID: ledgerID, Migrations: sub, Relations: []string{selectStranded}}
+	problems, err := sqlite.Inspect(ctx, filepath.Join(dir, ledgerFile), format, func(tx *sql.Tx) (err error) {
+		r.Consumers, err = inspectCheckpoints(ctx, tx)
+		return err
 	})
 	if err != nil {
 		return r, fmt.Errorf("serverless: %w", err)
 	}
 	for _, p := range problems {
-		r.Findings = append(r.Findings, eventstore.Finding{File: ledgerFile, Reason: p, Remedy: remedy})
+		r.Findings = append(r.Findings, eventstore.Finding{File: ledgerFile, Place: p.Place, Reason: p.Reason, Remedy: remedy})
 	}
-	r.Findings = append(r.Findings, found...)
 	return r, nil
 }
 

@@ -34,20 +34,30 @@ type Format struct {
 	// there is nothing to migrate, before anything is moved out of the WAL that
 	// was there. It only reads. The file is refused with its error.
 	Accept func(context.Context, *DB) error
+	// Relations are queries for Inspect. Each returns, of two columns of text,
+	// where something in the file is wrong, and what.
+	Relations []string
+}
+
+// Problem is what is wrong in a file.
+type Problem struct {
+	Place  string // in the file; empty for the file as a whole
+	Reason string
 }
 
 // Inspect looks at the file at path, which a process may have open, and
 // changes neither it nor what is beside it, but for SQLite's own index of an
 // open WAL. It returns what is wrong with it as SQLite can tell: another program's
-// file, a schema that the migrations do not make, what integrity_check finds.
-// Unless that is the end of it, fn is then given one consistent state of the
-// file, more than once where the file changes meanwhile; its errors are
-// Inspect's, but that of a damaged page or row is a problem.
+// file, a schema that the migrations do not make, what integrity_check finds,
+// and what the relations do. Unless the first is the end of it, fn is given the
+// same consistent state of the file, more than once where the file changes
+// meanwhile; its errors are Inspect's, but that of a damaged page or row is a
+// problem.
 //
 // An error means that it could not look: ErrNewer, fs.ErrNotExist (also for a
 // file whose creation was cut short), ctx's error and what the operating system
 // refuses.
-func Inspect(ctx context.Context, path string, of Format, fn func(*sql.Tx) error) (problems []string, err error) {
+func Inspect(ctx context.Context, path string, of Format, fn func(*sql.Tx) error) (problems []Problem, err error) {
 	for range looks {
 		before, closed, err := stat(path)
 		if err != nil {
@@ -83,7 +93,7 @@ func same(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
-func inspect(ctx context.Context, path string, of Format, immutable bool, fn func(*sql.Tx) error) (problems []string, err error) {
+func inspect(ctx context.Context, path string, of Format, immutable bool, fn func(*sql.Tx) error) (problems []Problem, err error) {
 	db, err := Open(ctx, path, Options{ReadOnly: true, Immutable: immutable, Readers: 1})
 	if err != nil {
 		return problem(nil, err)
@@ -107,7 +117,7 @@ func inspect(ctx context.Context, path string, of Format, immutable bool, fn fun
 		return problem(nil, err)
 	}
 	if h.Version == 0 {
-		return []string{"it holds none of its tables"}, nil
+		return []Problem{{Reason: "it holds none of its tables"}}, nil
 	}
 	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
@@ -119,14 +129,20 @@ func inspect(ctx context.Context, path string, of Format, immutable bool, fn fun
 		}
 	}()
 	problems, err = integrity(ctx, tx)
+	damaged := len(problems) > 0
 	if err == nil {
 		err = fn(tx)
+	}
+	for _, text := range of.Relations {
+		if err == nil {
+			problems, err = relation(ctx, tx, text, problems)
+		}
 	}
 	switch {
 	case err == nil:
 		return problems, nil
-	case len(problems) > 0 && ctx.Err() == nil && (!IsIO(err) || IsUnreadable(err)):
-		return append(problems, err.Error()), nil // of a row that is not what it should be
+	case damaged && ctx.Err() == nil && (!IsIO(err) || IsUnreadable(err)):
+		return append(problems, Problem{Reason: err.Error()}), nil // of a row that is not what it should be
 	default:
 		return problem(problems, fmt.Errorf("sqlite: inspect %s: %w", path, err))
 	}
@@ -134,25 +150,26 @@ func inspect(ctx context.Context, path string, of Format, immutable bool, fn fun
 
 // problem makes a problem of an error that says that the file is damaged. It
 // names no path: what was looked at may be a copy.
-func problem(problems []string, err error) ([]string, error) {
+func problem(problems []Problem, err error) ([]Problem, error) {
+	whole := func(reason string) ([]Problem, error) { return append(problems, Problem{Reason: reason}), nil }
 	var schema *SchemaError
 	var own sqlite3.Error
 	switch {
 	case errors.As(err, &schema):
-		return append(problems, schema.Object+" "+schema.Problem), nil
+		return whole(schema.Object + " " + schema.Problem)
 	case errors.Is(err, disk.ErrNotPlain):
-		return append(problems, "it is a link, or no regular file, or has a second name"), nil
+		return whole("it is a link, or no regular file, or has a second name")
 	case IsNotDatabase(err):
-		return append(problems, "it is no SQLite database"), nil
+		return whole("it is no SQLite database")
 	case errors.Is(err, ErrForeign):
-		return append(problems, "it is another program's database, or another file of this one"), nil
+		return whole("it is another program's database, or another file of this one")
 	case IsUnreadable(err) && errors.As(err, &own):
-		return append(problems, own.Error()), nil
+		return whole(own.Error())
 	}
 	return problems, err
 }
 
-func integrity(ctx context.Context, tx *sql.Tx) (problems []string, err error) {
+func integrity(ctx context.Context, tx *sql.Tx) (problems []Problem, err error) {
 	rows, err := tx.QueryContext(ctx, fmt.Sprintf("PRAGMA integrity_check(%d)", MaxProblems))
 	if err != nil {
 		return nil, err
@@ -164,26 +181,25 @@ func integrity(ctx context.Context, tx *sql.Tx) (problems []string, err error) {
 			return problems, err
 		}
 		if line != "ok" {
-			problems = append(problems, line)
+			problems = append(problems, Problem{Reason: line})
 		}
 	}
 	return problems, rows.Err()
 }
 
-// Pairs runs a query that returns, of two columns of text, where something is
-// wrong and what, and gives fn the first MaxProblems rows.
-func Pairs(ctx context.Context, tx *sql.Tx, query string, fn func(place, reason string)) (err error) {
+// relation appends the first MaxProblems rows of a query to the problems.
+func relation(ctx context.Context, tx *sql.Tx, query string, problems []Problem) (_ []Problem, err error) {
 	rows, err := tx.QueryContext(ctx, fmt.Sprintf("SELECT * FROM (%s) LIMIT %d", query, MaxProblems))
 	if err != nil {
-		return err
+		return problems, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var place, reason string
-		if err := rows.Scan(&place, &reason); err != nil {
-			return err
+		var p Problem
+		if err := rows.Scan(&p.Place, &p.Reason); err != nil {
+			return problems, err
 		}
-		fn(place, reason)
+		problems = append(problems, p)
 	}
-	return rows.Err()
+	return problems, rows.Err()
 }

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -86,8 +86,9 @@ func TestInspectSaysWhatIsWrong(t *testing.T) {
 			require.NoError(t, os.Rename(path, path+".real"))
 			require.NoError(t, os.Symlink(path+".real", path))
 		}, format, "it is a link", nil},
-		"newer": {func(t *testing.T, path string) { edit(t, path, "PRAGMA user_version = 9") }, format, "", sqlite.ErrNewer},
-		"gone":  {func(t *testing.T, path string) { require.NoError(t, os.Remove(path)) }, format, "", fs.ErrNotExist},
+		"a relation": {nil, sqlite.Format{ApplicationID: appID, Migrations: migrations, Relations: []string{"SELECT 'the table', 'it is empty'"}}, "{the table it is empty}", nil},
+		"newer":      {func(t *testing.T, path string) { edit(t, path, "PRAGMA user_version = 9") }, format, "", sqlite.ErrNewer},
+		"gone":       {func(t *testing.T, path string) { require.NoError(t, os.Remove(path)) }, format, "", fs.ErrNotExist},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := open(t, sqlite.Options{})
@@ -98,7 +99,7 @@ func TestInspectSaysWhatIsWrong(t *testing.T) {
 			problems, err := sqlite.Inspect(t.Context(), db.Path(), c.of, nothing)
 			require.ErrorIs(t, err, c.err)
 			if c.says != "" {
-				require.Contains(t, strings.Join(problems, "\n"), c.says)
+				require.Contains(t, fmt.Sprint(problems), c.says)
 			}
 		})
 	}
