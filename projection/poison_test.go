@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,16 +18,8 @@ import (
 	"github.com/leat-go/leat/internal/experiment"
 )
 
-const (
-	// poisonShare is one poison event in so many.
-	poisonShare = 10
-	// poisonStream is how many events a stream of poison has at most.
-	poisonStream = 200
-	// poisonSpeed is the least share of their speed that others keep.
-	poisonSpeed = 0.9
-	// poisonRounds is how often speeds are compared, in turn.
-	poisonRounds = 5
-)
+// poisonRounds is how often speeds are compared, in turn.
+const poisonRounds = 5
 
 // poisoned is a log with events that fail until they are healed.
 type poisoned struct {
@@ -39,19 +30,12 @@ type poisoned struct {
 	healed bool
 }
 
-// newPoisoned makes a log of n events, one in poisonShare of them poison. The
-// streams of poison, of most events each, hold nothing else.
+// newPoisoned makes a log of n events, some of them poison (see
+// experiment.Poison).
 func newPoisoned(t *testing.T, rnd *rand.Rand, n, most int) *poisoned {
 	p := &poisoned{t: t, log: memory.New(nil), bad: map[int64]bool{}}
-	left, stream, room := n/poisonShare, 0, 0
-	for i := range n {
-		account, bad := fmt.Sprint("a-", rnd.IntN(1000)), rnd.IntN(n-i) < left
-		if bad {
-			if room == 0 {
-				stream, room = stream+1, 1+rnd.IntN(most)
-			}
-			left, room = left-1, room-1
-			account = fmt.Sprint("bad-", stream)
+	for i, account := range experiment.Poison(rnd, n, most) {
+		if experiment.Poisonous(account) {
 			p.bad[int64(i+1)] = true
 			if p.first == 0 {
 				p.first = int64(i + 1)
@@ -67,7 +51,7 @@ func newPoisoned(t *testing.T, rnd *rand.Rand, n, most int) *poisoned {
 
 func (p *poisoned) def(policy Policy) *Definition {
 	return ledger(1, func(e eventstore.Recorded) error {
-		if p.healed || !strings.HasPrefix(e.Stream, "bad-") || policy == Park && e.Version > 1 {
+		if p.healed || !experiment.Poisonous(e.Stream) || policy == Park && e.Version > 1 {
 			return nil // where the first of a stream is parked, the others wait for it
 		}
 		return errFault
@@ -82,12 +66,12 @@ func (p *poisoned) deliver(view *Projection, out *bytes.Buffer) time.Duration {
 	require.NoError(p.t, r.Add(view))
 	ctx, stop := context.WithCancel(p.t.Context())
 	ended := make(chan error, 1)
-	began := processorTime(p.t)
+	began := experiment.ProcessorTime(p.t)
 	go func() { ended <- r.Run(ctx) }()
 	head, err := p.log.Head(p.t.Context())
 	require.NoError(p.t, err)
 	require.NoError(p.t, r.Settle(p.t.Context(), head))
-	took := processorTime(p.t) - began
+	took := experiment.ProcessorTime(p.t) - began
 	stop()
 	require.NoError(p.t, <-ended)
 	return took
@@ -122,8 +106,8 @@ func (p *poisoned) hold(view *Projection, of func(position int64) bool) {
 func TestExperimentPoison(t *testing.T) {
 	e := experiment.Start(t, "poison in a projection", "10,000 in 100,000: Block stops at the first with one log line; Park: 10,000 wait, 90,000 applied at ≥ 90 % of the speed, a release applies each once; Skip: 10,000 dead letters")
 	n := e.N(2000, 100_000)
-	p := newPoisoned(t, e.Rand(0), n, poisonStream)
-	poison := n / poisonShare
+	p := newPoisoned(t, e.Rand(0), n, experiment.PoisonStream)
+	poison := n / experiment.PoisonShare
 	require.Len(t, p.bad, poison)
 	e.Figure("events", n)
 	e.Figure("poison", poison)
@@ -172,7 +156,7 @@ func TestExperimentPoison(t *testing.T) {
 	worst := newPoisoned(t, e.Rand(1), n, 1).speed(1)
 	e.Figure("where no two are of one stream", fmt.Sprintf("%.2f", worst))
 	if experiment.Long() {
-		require.GreaterOrEqual(t, speed, poisonSpeed)
+		require.GreaterOrEqual(t, speed, experiment.PoisonSpeed)
 	}
 }
 
@@ -189,13 +173,4 @@ func (p *poisoned) speed(rounds int) float64 {
 		}
 	}
 	return took[true].Seconds() / took[false].Seconds()
-}
-
-// processorTime is what the process has used of the processors: other
-// programs do not count in it.
-func processorTime(t *testing.T) time.Duration {
-	t.Helper()
-	var used syscall.Rusage
-	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &used))
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

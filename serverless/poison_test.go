@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,15 +16,6 @@ import (
 	"github.com/leat-go/leat/eventstore/memory"
 	"github.com/leat-go/leat/internal/experiment"
 	"github.com/leat-go/leat/serverless"
-)
-
-const (
-	// poisonShare is one poison event in so many.
-	poisonShare = 10
-	// poisonStream is how many events a stream of poison has at most.
-	poisonStream = 200
-	// poisonSpeed is the least share of their speed that others keep.
-	poisonSpeed = 0.9
 )
 
 // poisoned is a log with events that fail until they are healed, and what a
@@ -42,19 +32,12 @@ type poisoned struct {
 	jumps  int              // successes out of the order of their stream
 }
 
-// newPoisoned makes a log of n events, one in poisonShare of them poison. The
-// streams of poison hold nothing else.
+// newPoisoned makes a log of n events, some of them poison (see
+// experiment.Poison).
 func newPoisoned(t *testing.T, rnd *rand.Rand, n int) *poisoned {
 	p := &poisoned{t: t, log: memory.New(nil), bad: map[int64]string{}}
-	left, stream, room := n/poisonShare, 0, 0
-	for i := range n {
-		account, bad := fmt.Sprint("a-", rnd.IntN(1000)), rnd.IntN(n-i) < left
-		if bad {
-			if room == 0 {
-				stream, room = stream+1, 1+rnd.IntN(poisonStream)
-			}
-			left, room = left-1, room-1
-			account = fmt.Sprint("bad-", stream)
+	for i, account := range experiment.Poison(rnd, n, experiment.PoisonStream) {
+		if experiment.Poisonous(account) {
 			p.bad[int64(i+1)] = account
 			if p.first == 0 {
 				p.first = int64(i + 1)
@@ -71,7 +54,7 @@ func newPoisoned(t *testing.T, rnd *rand.Rand, n int) *poisoned {
 // handle is the function. Of a stream that is parked only the first event
 // fails by itself: the others wait for it.
 func (p *poisoned) handle(_ context.Context, e eventstore.Of[Deposited]) error {
-	if !p.healed && strings.HasPrefix(e.Stream, "bad-") && (p.policy != serverless.Park || e.Version == 1) {
+	if !p.healed && experiment.Poisonous(e.Stream) && (p.policy != serverless.Park || e.Version == 1) {
 		return errBoom
 	}
 	p.did[e.Position]++
@@ -89,9 +72,9 @@ func (p *poisoned) deliver(policy serverless.Policy, out *bytes.Buffer) (*server
 	logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	h := serverless.New(p.log, &serverless.Options{Dir: experiment.Dir(p.t), Logger: logger})
 	serverless.OnEvent(h, "receipt", p.handle, append(once(policy), serverless.FromStart())...)
-	began := processorTime(p.t)
+	began := experiment.ProcessorTime(p.t)
 	_, err := h.Drain(p.t.Context(), serverless.Budget{})
-	return h, processorTime(p.t) - began, err
+	return h, experiment.ProcessorTime(p.t) - began, err
 }
 
 // hold demands that the function succeeded once with each event that of takes,
@@ -116,7 +99,7 @@ func TestExperimentPoison(t *testing.T) {
 	e := experiment.Start(t, "poison in an event function", "10,000 in 100,000: Block stops at the first with one log line; Park: 10,000 wait, 90,000 applied at ≥ 90 % of the speed, a release applies each once; Skip: 10,000 dead letters")
 	n := e.N(1000, 100_000)
 	p := newPoisoned(t, e.Rand(0), n)
-	poison := n / poisonShare
+	poison := n / experiment.PoisonShare
 	require.Len(t, p.bad, poison)
 	e.Figure("events", n)
 	e.Figure("poison", poison)
@@ -183,15 +166,6 @@ func (p *poisoned) compareSpeeds(e *experiment.Experiment) {
 	speed := took[true].Seconds() / took[false].Seconds()
 	e.Figure("speed of the others", fmt.Sprintf("%.2f", speed))
 	if experiment.Long() {
-		require.GreaterOrEqual(p.t, speed, poisonSpeed)
+		require.GreaterOrEqual(p.t, speed, experiment.PoisonSpeed)
 	}
-}
-
-// processorTime is what the process has used of the processors: other
-// programs do not count in it.
-func processorTime(t *testing.T) time.Duration {
-	t.Helper()
-	var used syscall.Rusage
-	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &used))
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
