@@ -2,7 +2,7 @@
 
 GO ?= go
 # Modules of their own, so that nobody who imports Leat inherits what they need.
-NESTED := bus/natstest
+NESTED := bus/natstest bench
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .DEFAULT_GOAL := help
@@ -42,6 +42,10 @@ quick: ## the tests without the race detector
 .PHONY: bench
 bench: ## the benchmarks, six runs each, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count 6 ./...
+
+.PHONY: compare
+compare: ## Leat beside the raw driver and its peers, into bench/compare.json (SHORT=1 for a look in a minute, ONLY= for some workloads)
+	cd bench && $(GO) run . $(if $(SHORT),-short) -workloads '$(ONLY)'
 
 # What an experiment's long form runs: a seed repeats one, EXPERIMENT is a
 # regular expression of test names, PKG narrows the packages.

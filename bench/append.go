@@ -88,14 +88,28 @@ func appendAll(ctx context.Context, in instance, w work, streams map[string]int6
 	var mu sync.Mutex // guards streams, took, err
 	var stored atomic.Int64
 	var wg sync.WaitGroup
+	batches := make([][]event, w.appenders) // made before the clock runs
+	for i := range batches {
+		batches[i] = newEvents(w.batch, cmp.Or(w.data, dataBytes))
+	}
 	began := time.Now()
 	for i := range w.appenders {
 		var own []string // of those begun
 		for j := i; j < len(w.begun); j += w.appenders {
 			own = append(own, w.begun[j])
 		}
+		next := func(mine map[string]int64) (string, int64) {
+			if len(own) == 0 {
+				return newStream(), 0
+			}
+			name := own[0]
+			own = append(own[1:], name) // and round again
+			mu.Lock()
+			defer mu.Unlock()
+			return name, max(mine[name], streams[name])
+		}
 		wg.Go(func() {
-			mine, times, e := w.one(ctx, in, own, streams, &mu, began, &stored)
+			mine, times, e := w.one(ctx, in, batches[i], next, began, &stored)
 			mu.Lock()
 			defer mu.Unlock()
 			for name, version := range mine {
@@ -111,22 +125,12 @@ func appendAll(ctx context.Context, in instance, w work, streams map[string]int6
 	return rate, took, errors.Join(err, ctx.Err())
 }
 
-// one is what one appender does.
-func (w work) one(ctx context.Context, in instance, own []string, streams map[string]int64, mu *sync.Mutex, began time.Time, stored *atomic.Int64) (mine map[string]int64, times []time.Duration, err error) {
-	next := func() (string, int64) {
-		if len(own) == 0 {
-			return newStream(), 0
-		}
-		name := own[0]
-		own = append(own[1:], name) // and round again
-		mu.Lock()
-		defer mu.Unlock()
-		return name, max(mine[name], streams[name])
-	}
+// one is what one appender does, at least once: it appends the events to the
+// streams that next gives it, at the versions they have after what it stored.
+func (w work) one(ctx context.Context, in instance, events []event, next func(mine map[string]int64) (string, int64), began time.Time, stored *atomic.Int64) (mine map[string]int64, times []time.Duration, err error) {
 	mine = map[string]int64{}
-	stream, version := next()
-	events := newEvents(w.batch, cmp.Or(w.data, dataBytes))
-	for n := w.batch; ctx.Err() == nil && w.goesOn(began, stored.Load()); n += w.batch {
+	stream, version := next(mine)
+	for n := w.batch; ctx.Err() == nil && (n == w.batch || w.goesOn(began, stored.Load())); n += w.batch {
 		start := time.Now()
 		if err := in.append(ctx, stream, version, events); err != nil {
 			return mine, times, err
@@ -136,7 +140,7 @@ func (w work) one(ctx context.Context, in instance, own []string, streams map[st
 		mine[stream] = version
 		stored.Add(int64(w.batch))
 		if n%w.length == 0 {
-			stream, version = next()
+			stream, version = next(mine)
 		}
 	}
 	return mine, times, nil
@@ -167,7 +171,8 @@ func history(ctx context.Context, in instance, s scale) (map[string]int64, error
 	if _, one := in.(*jetStore); one {
 		batch = 1
 	}
-	_, _, err := appendAll(ctx, in, work{appenders: fillers, batch: batch, most: int64(s.history), length: historyLength}, streams)
+	appenders := min(fillers, max(1, s.history/(4*historyLength))) // whole streams, also of few events
+	_, _, err := appendAll(ctx, in, work{appenders: appenders, batch: batch, most: int64(s.history), length: historyLength}, streams)
 	return streams, err
 }
 

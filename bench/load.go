@@ -25,7 +25,7 @@ const (
 	// firstEvents is the size of the first log; each is ten times the one
 	// before.
 	firstEvents = 10_000
-	// gatheredEvents is the log in which streams, sizes and consumers vary.
+	// gatheredEvents is the log, at most, over which streams vary.
 	gatheredEvents = 100_000
 )
 
@@ -35,11 +35,12 @@ type loader struct {
 	out      io.Writer
 	progress io.Writer
 	lasting  time.Duration
-	events   int
+	// first and events are the sizes of the first and the last log.
+	first, events int
 }
 
 func runLoad(ctx context.Context, args []string, out, progress io.Writer) error {
-	l := &loader{out: out, progress: progress}
+	l := &loader{out: out, progress: progress, first: firstEvents}
 	flags := flag.NewFlagSet("bench load", flag.ContinueOnError)
 	flags.IntVar(&l.events, "events", defaultEvents, "how many events the log grows to: tenfold from 10,000; 10000000 takes minutes and some 6 GB")
 	flags.DurationVar(&l.lasting, "for", time.Second, "how long each figure is measured")
@@ -58,6 +59,10 @@ func runLoad(ctx context.Context, args []string, out, progress io.Writer) error 
 	if err := describe(out, l.root); err != nil {
 		return err
 	}
+	return l.tables(ctx)
+}
+
+func (l *loader) tables(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{l.byEvents, l.byStreams, l.bySize, l.byConsumers, l.byAppenders} {
 		if err := part(ctx); err != nil {
 			return err
@@ -130,7 +135,7 @@ func (l *loader) byEvents(ctx context.Context) error {
 		return err
 	}
 	line, end := l.table("events in the log", "events", "64×1 events/s", "p99 µs", "1×1 events/s", "load 100 µs", "read events/s", "log.db MiB", "B/event", "open ms", "before MiB", "resident MiB")
-	for n := firstEvents; n <= l.events; n *= 10 {
+	for n := l.first; n <= l.events; n *= 10 {
 		if err := l.grow(ctx, g, n, line); err != nil {
 			return errors.Join(err, g.close())
 		}

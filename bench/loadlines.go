@@ -11,14 +11,18 @@ import (
 // byStreams: the same number of events on few streams and on many, and appends
 // to those that are there, in turn.
 func (l *loader) byStreams(ctx context.Context) error {
-	line, end := l.table(fmt.Sprintf("streams, with %d events in the log", gatheredEvents), "streams", "64×1 events/s to them", "p99 µs", "B/event", "open ms")
+	events := min(gatheredEvents, l.events)
+	line, end := l.table(fmt.Sprintf("streams, with %d events in the log", events), "streams", "64×1 events/s to them", "p99 µs", "B/event", "open ms")
 	for _, n := range []int{100, 1_000, 10_000, 100_000} {
 		g, err := l.open(ctx, fmt.Sprint("streams-", n))
 		if err != nil {
 			return err
 		}
-		length := gatheredEvents / n
-		if _, _, err := appendAll(ctx, g, work{appenders: min(fillers, n), batch: min(length, historyLength), most: gatheredEvents, length: length}, g.streams); err != nil {
+		if n > events {
+			break
+		}
+		length := events / n
+		if _, _, err := appendAll(ctx, g, work{appenders: min(fillers, n), batch: min(length, historyLength), most: int64(events), length: length}, g.streams); err != nil {
 			return errors.Join(err, g.close())
 		}
 		names := make([]string, 0, len(g.streams))
@@ -30,12 +34,12 @@ func (l *loader) byStreams(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(err, g.close())
 		}
-		events := g.total()
+		total := g.total()
 		size, ms, err := l.closed(ctx, g)
 		if err != nil {
 			return err
 		}
-		line(len(names), rate, micros(percentile(took, 99)), float64(size)/float64(events), ms)
+		line(len(names), rate, micros(percentile(took, 99)), float64(size)/float64(total), ms)
 	}
 	return end()
 }
