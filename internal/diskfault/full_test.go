@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 
@@ -58,15 +56,11 @@ func TestExperimentDiskFull(t *testing.T) {
 }
 
 func (c *fullCase) run() (err error) {
-	root, err := os.MkdirTemp(memory, "leat-*")
+	dir, remove, err := lay(&crashstates.Image{Files: c.base})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	dir := filepath.Join(root, "store")
-	if err := errors.Join(os.Mkdir(dir, 0o700), (&crashstates.Image{Files: c.base}).WriteTo(dir)); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, remove()) }()
 	record, err := faultvfs.Record(dir)
 	if err != nil {
 		return err
@@ -81,10 +75,7 @@ func (c *fullCase) run() (err error) {
 	if _, err := checkImage(disk.Image(crashstates.None, c.rand), &invariant.Options{History: tp.history(c.t, len(tp.log))}); err != nil {
 		return fmt.Errorf("after a power cut: %w", err)
 	}
-	report, err := invariant.Check(context.Background(), dir, &invariant.Options{
-		History: tp.history(c.t, len(tp.log)), Store: &sqlite.Options{Logger: quiet()},
-	})
-	return errors.Join(err, report.Err())
+	return checkDir(dir, tp.history(c.t, len(tp.log)))
 }
 
 // use appends while the disk is full, and then while it is not. An error is

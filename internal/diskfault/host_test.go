@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -210,18 +209,11 @@ func TestExperimentPowerCutHost(t *testing.T) {
 
 // checkHost has the store that an image is come to its end, and checks it.
 func checkHost(image *crashstates.Image, h *invariant.History) (_ invariant.Report, err error) {
-	root, err := os.MkdirTemp(memory, "leat-*")
+	dir, remove, err := lay(image)
 	if err != nil {
 		return invariant.Report{}, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	dir := filepath.Join(root, "store")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return invariant.Report{}, err
-	}
-	if err := image.WriteTo(dir); err != nil {
-		return invariant.Report{}, err
-	}
+	defer func() { err = errors.Join(err, remove()) }()
 	return settleHost(context.Background(), dir, h)
 }
 

@@ -142,10 +142,27 @@ func (c *hostCase) mustBeSaid() bool {
 	return c.at.trouble.name == "sync" && c.file.dir == "" && strings.HasSuffix(c.file.suffix, "-wal") && c.failed > 2
 }
 
+// hostTally counts runs: those in which the disk failed, in which the host did
+// not open meanwhile, and in which something said so.
+type hostTally struct{ reached, refused, said int }
+
+func (n *hostTally) run(i int, c *hostCase) {
+	require.NoError(c.t, c.run(), "run %d: %v of %v", i, c.at, c.file)
+	if c.failed > 0 {
+		n.reached++
+	}
+	if c.refused {
+		n.refused++
+	}
+	if c.said {
+		n.said++
+	}
+}
+
 // TestExperimentIOErrorsHost fails operations on every file of a host.
 func TestExperimentIOErrorsHost(t *testing.T) {
 	e := experiment.Start(t, "I/O errors, the whole host", "no hang, no panic, everything once after a restart")
-	runs, reached, refused, said := e.N(16, 500), 0, 0, 0
+	runs, n := e.N(16, 500), hostTally{}
 	all := troubles()
 	for i := range runs {
 		r := e.Rand(i)
@@ -155,54 +172,36 @@ func TestExperimentIOErrorsHost(t *testing.T) {
 		}
 		f := hostFiles[r.IntN(len(hostFiles))]
 		c := &hostCase{t: t, rand: r, file: f, at: attempt{all[r.IntN(len(all))], f.draw(r), times}}
-		require.NoError(t, c.run(), "run %d: %v of %v", i, c.at, c.file)
-		if c.failed > 0 {
-			reached++
-		}
-		if c.refused {
-			refused++
-		}
-		if c.said {
-			said++
-		}
+		n.run(i, c)
 		if c.mustBeSaid() {
 			require.True(t, c.said, "run %d: %v of %v: nobody says it", i, c.at, c.file)
 		}
 	}
 	e.Figure("runs", runs)
-	e.Figure("disk failed in", reached)
-	e.Figure("said so", said)
-	e.Figure("not opened meanwhile", refused)
+	e.Figure("disk failed in", n.reached)
+	e.Figure("said so", n.said)
+	e.Figure("not opened meanwhile", n.refused)
 	e.Asserted("lost or doubled")
-	require.Greater(t, reached, runs/10)
+	require.Greater(t, n.reached, runs/10)
 }
 
 // TestExperimentDiskFullHost fills the disk under a host, which goes on by
 // itself once there is room.
 func TestExperimentDiskFullHost(t *testing.T) {
 	e := experiment.Start(t, "disk full, the whole host", "0 lost, resumes by itself after space is freed")
-	runs, reached, refused, said := e.N(10, 200), 0, 0, 0
+	runs, n := e.N(10, 200), hostTally{}
 	full := trouble{name: "write, full", fault: faultvfs.Fault{Kind: faultvfs.Write, Error: faultvfs.Full}}
 	for i := range runs {
 		r := e.Rand(i)
 		f := hostFiles[r.IntN(len(hostFiles))]
 		times := []int{1, 2 + r.IntN(20), faultvfs.Forever}[i%3]
 		c := &hostCase{t: t, rand: r, file: f, at: attempt{full, f.draw(r), times}, inPlace: true}
-		require.NoError(t, c.run(), "run %d: %v of %v", i, c.at, c.file)
-		if c.failed > 0 {
-			reached++
-		}
-		if c.refused {
-			refused++
-		}
-		if c.said {
-			said++
-		}
+		n.run(i, c)
 	}
 	e.Figure("runs", runs)
-	e.Figure("disk was full in", reached)
-	e.Figure("said so", said)
-	e.Figure("not opened while full", refused)
+	e.Figure("disk was full in", n.reached)
+	e.Figure("said so", n.said)
+	e.Figure("not opened while full", n.refused)
 	e.Asserted("lost or doubled")
-	require.Greater(t, reached, runs/10)
+	require.Greater(t, n.reached, runs/10)
 }

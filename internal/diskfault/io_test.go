@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -82,18 +81,11 @@ type ioCase struct {
 // run has a store opened, appended to, read and closed on a disk that fails,
 // then on the disk that is well again, and checks what is left.
 func (c *ioCase) run() (err error) {
-	root, err := os.MkdirTemp(memory, "leat-*")
+	dir, remove, err := lay(&crashstates.Image{Files: c.base})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	dir := filepath.Join(root, "store")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
-	if err := (&crashstates.Image{Files: c.base}).WriteTo(dir); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, remove()) }()
 	if c.record, err = faultvfs.Record(dir); err != nil {
 		return err
 	}
@@ -189,10 +181,7 @@ func (c *ioCase) check(dir string, tp *tape) error {
 			return fmt.Errorf("after a power cut: %w", err)
 		}
 	}
-	report, err := invariant.Check(context.Background(), dir, &invariant.Options{
-		History: tp.history(c.t, len(tp.log)), Store: &sqlite.Options{Logger: quiet()},
-	})
-	return errors.Join(err, report.Err())
+	return checkDir(dir, tp.history(c.t, len(tp.log)))
 }
 
 // TestExperimentIOErrors fails the n-th operation of each kind, for every n,

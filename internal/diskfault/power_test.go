@@ -60,20 +60,36 @@ func TestExperimentPowerCut(t *testing.T) {
 	e.Figure("slowest open", time.Duration(slowest.Load()))
 }
 
+// lay writes an image into memory, as a store's directory until it is removed.
+func lay(image *crashstates.Image) (dir string, remove func() error, err error) {
+	root, err := os.MkdirTemp(memory, "leat-*")
+	if err != nil {
+		return "", nil, err
+	}
+	remove = func() error { return os.RemoveAll(root) }
+	dir = filepath.Join(root, "store")
+	if err = os.Mkdir(dir, 0o700); err == nil {
+		err = image.WriteTo(dir)
+	}
+	if err != nil {
+		return "", nil, errors.Join(err, remove())
+	}
+	return dir, remove, nil
+}
+
+// checkDir holds a store as it is to the invariants.
+func checkDir(dir string, h *invariant.History) error {
+	report, err := invariant.Check(context.Background(), dir, &invariant.Options{History: h, Store: &sqlite.Options{Logger: quiet()}})
+	return errors.Join(err, report.Err())
+}
+
 // checkImage writes an image into memory and checks the store that it is.
 func checkImage(image *crashstates.Image, opts *invariant.Options) (_ invariant.Report, err error) {
-	root, err := os.MkdirTemp(memory, "leat-*")
+	dir, remove, err := lay(image)
 	if err != nil {
 		return invariant.Report{}, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	dir := filepath.Join(root, "store")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return invariant.Report{}, err
-	}
-	if err := image.WriteTo(dir); err != nil {
-		return invariant.Report{}, err
-	}
+	defer func() { err = errors.Join(err, remove()) }()
 	opts.Store = &sqlite.Options{Logger: quiet()}
 	report, err := invariant.Check(context.Background(), dir, opts)
 	if err == nil {

@@ -3,11 +3,9 @@
 package diskfault_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -75,15 +73,11 @@ func TestExperimentSecondFault(t *testing.T) {
 }
 
 func (c *secondCase) run() (err error) {
-	root, err := os.MkdirTemp(memory, "leat-*")
+	dir, remove, err := lay(c.image)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	dir := filepath.Join(root, "store")
-	if err := errors.Join(os.Mkdir(dir, 0o700), c.image.WriteTo(dir)); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, remove()) }()
 	base, err := crashstates.Read(dir)
 	if err != nil {
 		return err
@@ -105,10 +99,7 @@ func (c *secondCase) run() (err error) {
 	if _, err := checkImage(image, &invariant.Options{History: c.history(second, cut)}); err != nil {
 		return fmt.Errorf("after a power cut: %w", err)
 	}
-	report, err := invariant.Check(context.Background(), dir, &invariant.Options{
-		History: c.history(second, len(second.log)), Store: &sqlite.Options{Logger: quiet()},
-	})
-	return errors.Join(err, report.Err())
+	return checkDir(dir, c.history(second, len(second.log)))
 }
 
 // history is what is known after both.
