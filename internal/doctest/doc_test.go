@@ -60,13 +60,13 @@ func goFiles(t *testing.T, dir string, take func(name string) bool) (files []*as
 
 func isTest(name string) bool { return strings.HasSuffix(name, "_test.go") }
 
-// tests returns the names of the tests of a package.
-func tests(t *testing.T, dir string) map[string]bool {
+// tests returns the names of the tests of a package that begin with prefix.
+func tests(t *testing.T, dir, prefix string) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
 	for _, f := range goFiles(t, dir, isTest) {
 		for _, d := range f.Decls {
-			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Test") {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, prefix) {
 				found[fn.Name.Name] = true
 			}
 		}
@@ -131,7 +131,7 @@ func TestEveryGuaranteeNamesTestsThatExist(t *testing.T) {
 				require.False(t, strings.HasPrefix(line, "- "), "%s: %q names neither tests nor a clause", name, line)
 				continue
 			}
-			there := tests(t, m[1])
+			there := tests(t, m[1], "Test")
 			for _, test := range testName.FindAllStringSubmatch(m[2], -1) {
 				require.True(t, there[test[1]], "%s: %s has no test %s", name, m[1], test[1])
 				held++

@@ -1,7 +1,6 @@
 package doctest
 
 import (
-	"go/ast"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,20 +14,6 @@ var (
 	section = regexp.MustCompile(`(?m)^(##|###) (.+)$`)
 	anyTest = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]*)`")
 )
-
-// fuzzTargets returns the names of the fuzz targets of a package.
-func fuzzTargets(t *testing.T, dir string) map[string]bool {
-	t.Helper()
-	found := map[string]bool{}
-	for _, f := range goFiles(t, dir, isTest) {
-		for _, d := range f.Decls {
-			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Fuzz") {
-				found[fn.Name.Name] = true
-			}
-		}
-	}
-	return found
-}
 
 // TestEverySecurityClaimNamesTestsThatExist holds SECURITY.md to the tests: every
 // claim of what Leat does has some, and all that are named exist.
@@ -57,7 +42,7 @@ func TestEverySecurityClaimNamesTestsThatExist(t *testing.T) {
 			if m == nil {
 				continue
 			}
-			there, fuzzed := tests(t, m[1]), fuzzTargets(t, m[1])
+			there, fuzzed := tests(t, m[1], "Test"), tests(t, m[1], "Fuzz")
 			for _, test := range anyTest.FindAllStringSubmatch(m[2], -1) {
 				require.True(t, there[test[1]] || fuzzed[test[1]], "%s: %s has no %s", name, m[1], test[1])
 				held++
