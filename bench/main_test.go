@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -78,6 +79,22 @@ func readsBack(t *testing.T, in instance) {
 	// A stream that has fewer or more events than were acknowledged shows.
 	streams[newStream()] = 1
 	require.ErrorContains(t, checkStore(t.Context(), in, streams), "0 of 1 acknowledged events")
+}
+
+// What the settings say of the peers is so: the drivers' own would be less
+// durable, or slower.
+func TestPeersAreAsDurableAsTheSettingsSay(t *testing.T) {
+	db := openPeer(t.TempDir())
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	gorm, err := openSubject(t, aneshasStore()).(*aneshasInstance).DB.DB()
+	require.NoError(t, err)
+	for _, db := range []*sql.DB{db, gorm} {
+		for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "wal_autocheckpoint": "4000", "cache_size": "-32768"} {
+			var got string
+			require.NoError(t, db.QueryRow("PRAGMA "+pragma).Scan(&got))
+			require.Equal(t, want, got, pragma)
+		}
+	}
 }
 
 // tape is a store that gives back what it is told to.

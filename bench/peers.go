@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"time"
@@ -14,26 +16,52 @@ import (
 	aneshas "github.com/aneshas/eventstore"
 	"github.com/hallgren/eventsourcing/core"
 	hallgrensql "github.com/hallgren/eventsourcing/eventstore/sql"
+	"github.com/mattn/go-sqlite3"
 	"gorm.io/gorm/logger"
 )
 
 const category = "ride" // of all streams here
 
+const (
+	// peerParameters are those of a peer's connections: what Leat sets, and
+	// what helps whoever leaves transactions and statements to database/sql.
+	peerParameters = pragmas + "&_cache_size=-32768&_txlock=immediate&_stmt_cache_size=32"
+	// checkpointPages is Leat's wal_autocheckpoint.
+	checkpointPages = 4000
+)
+
 // openPeer opens a database as Leat opens its own: the drivers' defaults would
-// be slower or not durable.
-func openPeer(dir string) (*sql.DB, error) {
-	return sql.Open("sqlite3", "file:"+filepath.Join(dir, "peer.db")+"?"+pragmas+"&_txlock=immediate&_stmt_cache_size=32")
+// be slower or not durable. One connection at most: with more, 64 appenders
+// would meet in SQLite's busy handler, which sleeps, and not in the pool's
+// queue: chronicle and aneshas then append half as fast, or less.
+func openPeer(dir string) *sql.DB {
+	db := sql.OpenDB(connector("file:" + filepath.Join(dir, "peer.db") + "?" + peerParameters))
+	db.SetMaxOpenConns(1)
+	return db
+}
+
+// connector opens connections with what a DSN cannot say.
+type connector string
+
+func (c connector) Driver() driver.Driver { return &sqlite3.SQLiteDriver{} }
+
+func (c connector) Connect(context.Context) (driver.Conn, error) {
+	conn, err := c.Driver().Open(string(c))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.(*sqlite3.SQLiteConn).Exec(fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", checkpointPages), nil); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
 // hallgren is github.com/hallgren/eventsourcing/eventstore/sql.
 func hallgren() subject {
 	return subject{
-		name: "hallgren", settings: "v0.7.0 on mattn, WAL FULL, one writer (NewSQLiteSingelWriter), statement cache; stores seconds, checks the version by a query",
+		name: "hallgren", settings: "v0.7.0 on mattn, WAL FULL, Leat's cache and checkpoint sizes, one writer (NewSQLiteSingelWriter), statement cache; stores seconds, checks the version by a query",
 		open: func(_ context.Context, dir string) (instance, error) {
-			db, err := openPeer(dir)
-			if err != nil {
-				return nil, err
-			}
+			db := openPeer(dir)
 			s, err := hallgrensql.NewSQLiteSingelWriter(db)
 			if err != nil {
 				return nil, errors.Join(err, db.Close())
@@ -92,12 +120,9 @@ func (s *hallgrenStore) close() error { s.Close(); return nil }
 // chronicleLog is github.com/DeluxeOwl/chronicle/eventlog.
 func chronicleLog() subject {
 	return subject{
-		name: "chronicle", settings: "v0.5.0 on mattn, WAL FULL, statement cache; stores no metadata, ids or times, checks versions in a trigger",
+		name: "chronicle", settings: "v0.5.0 on mattn, WAL FULL, Leat's cache and checkpoint sizes, one connection, statement cache; stores no metadata, ids or times, checks versions in a trigger",
 		open: func(_ context.Context, dir string) (instance, error) {
-			db, err := openPeer(dir)
-			if err != nil {
-				return nil, err
-			}
+			db := openPeer(dir)
 			s, err := eventlog.NewSqlite(db)
 			if err != nil {
 				return nil, errors.Join(err, db.Close())
@@ -148,14 +173,23 @@ func (s *chronicleStore) close() error { return s.db.Close() }
 // aneshasStore is github.com/aneshas/eventstore.
 func aneshasStore() subject {
 	return subject{
-		name: "aneshas", settings: "v1.5.2 on gorm and mattn, WAL FULL, statement cache; payloads as text; read by SubscribeAll to its end, because ReadAll drops up to a page of events at random",
+		name: "aneshas", settings: "v1.5.2 on gorm and mattn, WAL FULL, Leat's cache and checkpoint sizes, one connection, statement cache; payloads as text; read by SubscribeAll to its end, because ReadAll drops up to a page of events at random",
 		open: func(_ context.Context, dir string) (instance, error) {
-			s, err := aneshas.New(passing{}, aneshas.WithSQLiteDB("file:"+filepath.Join(dir, "peer.db")+"?"+pragmas+"&_txlock=immediate&_stmt_cache_size=32"))
+			s, err := aneshas.New(passing{}, aneshas.WithSQLiteDB("file:"+filepath.Join(dir, "peer.db")+"?"+peerParameters))
 			if err != nil {
 				return nil, err
 			}
 			s.DB.Logger = logger.Discard // it prints every slow statement, whole
-			return &aneshasInstance{s}, nil
+			in := &aneshasInstance{s}
+			db, err := s.DB.DB()
+			if err != nil {
+				return nil, errors.Join(err, in.close())
+			}
+			db.SetMaxOpenConns(1) // see openPeer; it stays open, with what is set here
+			if _, err := db.Exec(fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", checkpointPages)); err != nil {
+				return nil, errors.Join(err, in.close())
+			}
+			return in, nil
 		},
 	}
 }

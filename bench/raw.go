@@ -61,7 +61,7 @@ func openRaw(dir string, hashed bool) (*rawStore, error) {
 		return nil, err
 	}
 	s := &rawStore{conn: c.(*sqlite3.SQLiteConn), streams: map[string]int64{}, hashed: hashed}
-	if _, err := s.conn.Exec("PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -32768;"+rawSchema+"INSERT INTO types VALUES (1, 'ride_requested')", nil); err != nil {
+	if _, err := s.conn.Exec(fmt.Sprintf("PRAGMA wal_autocheckpoint = %d;", checkpointPages)+"PRAGMA cache_size = -32768;"+rawSchema+"INSERT INTO types VALUES (1, 'ride_requested')", nil); err != nil {
 		return nil, errors.Join(err, s.conn.Close())
 	}
 	for text, to := range map[string]*driver.Stmt{
