@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -16,7 +17,7 @@ import (
 // it does not do by itself.
 func jet() subject {
 	return subject{
-		name: "jetstream", settings: "v2.15.2 in process, file storage, sync always; versions by last-sequence-per-subject, one message per event",
+		name: "jetstream", settings: "v2.15.2 in process, file storage, sync always; versions by the expected last sequence per subject, held in memory; one message per event",
 		open: openJet, slow: true,
 		cannot: map[string]string{
 			"append-1x10":      "one message per event",
@@ -31,6 +32,7 @@ type jetStore struct {
 	conn   *nats.Conn
 	js     jetstream.JetStream
 	stream jetstream.Stream
+	last   sync.Map // the sequence of the last message, by stream: what stands for a version
 }
 
 const readyWithin = 10 * time.Second
@@ -67,8 +69,16 @@ func (s *jetStore) append(ctx context.Context, stream string, version int64, eve
 	m.Header.Set("type", events[0].typ)
 	m.Header.Set("metadata", string(events[0].metadata))
 	m.Header.Set("version", strconv.FormatInt(version+1, 10))
-	_, err := s.js.PublishMsg(ctx, m)
-	return err
+	last := uint64(0)
+	if v, ok := s.last.Load(stream); ok {
+		last = v.(uint64)
+	}
+	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(last))
+	if err != nil {
+		return err
+	}
+	s.last.Store(stream, ack.Sequence)
+	return nil
 }
 
 func (s *jetStore) read(ctx context.Context, filter string, fn func(place) error) error {
