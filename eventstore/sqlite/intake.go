@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/leat-go/leat/eventstore"
@@ -22,24 +23,26 @@ import (
 type intake struct {
 	dir   string
 	names []string // to be taken
-	close func() error
+	// strangers are no part of a store, at least not of this program's.
+	strangers []string
+	close     func() error
 }
 
 // takenPiece is how much is copied or hashed before a context is looked at again.
 const takenPiece = 4 << 20
 
 // look looks what is in a directory that may be a backup, or a store that
-// nobody owns, and keeps owners out until close. What is no part of one is
-// refused: it may be something that a newer program cannot do without.
+// nobody owns, and keeps owners out until close. What is no part of a backup
+// is refused: it may be something that a newer program cannot do without. In a
+// store it may be anybody's.
 func look(dir string) (_ *intake, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w: name the directory of a backup", ErrNotStore, err)
 	}
 	in := &intake{dir: dir}
-	var strangers []string
-	in.names, strangers = sortOut(entries)
-	if err := in.complete(strangers); err != nil {
+	in.names, in.strangers = sortOut(entries)
+	if err := in.complete(); err != nil {
 		return nil, err
 	}
 	release, err := Hold(dir)
@@ -69,18 +72,19 @@ func sortOut(entries []os.DirEntry) (names, strangers []string) {
 	return names, strangers
 }
 
-// complete returns an error where there is something else as well, or no log:
-// ErrCorrupt where a manifest says that it is a backup, which was once whole.
-func (in *intake) complete(strangers []string) error {
-	if len(strangers) == 0 && in.has(logName) {
+// complete returns an error where there is no log, or something else as well in
+// a backup: ErrCorrupt where a manifest says that it is one, which was once
+// whole.
+func (in *intake) complete() error {
+	if in.has(logName) && (len(in.strangers) == 0 || !in.has(manifestName)) {
 		return nil
 	}
 	m, err := readManifest(filepath.Join(in.dir, manifestName))
 	if err != nil && !errors.Is(err, eventstore.ErrCorrupt) {
 		return err
 	}
-	if len(strangers) > 0 {
-		name := strangers[0]
+	if len(in.strangers) > 0 {
+		name := in.strangers[0]
 		path := filepath.Join(in.dir, name)
 		if m != nil && !m.names(name) {
 			return &eventstore.CorruptError{Where: path, Reason: "it is there, which the manifest does not name: move it away, or take another backup"}
@@ -91,6 +95,29 @@ func (in *intake) complete(strangers []string) error {
 		return &eventstore.CorruptError{Where: filepath.Join(in.dir, logName), Reason: "it is missing, but the manifest of a backup is there: take another backup"}
 	}
 	return fmt.Errorf("%w: %s holds no %s: name the directory of a backup", ErrNotStore, in.dir, logName)
+}
+
+// namedStrangers is how many strangers are named.
+const namedStrangers = 10
+
+// left says what is not taken; empty where that is nothing.
+func (in *intake) left() string {
+	if len(in.strangers) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("not of this program's store, and not copied: ")
+	for i, name := range in.strangers {
+		switch {
+		case i == namedStrangers:
+			fmt.Fprintf(&b, " and %d more", len(in.strangers)-i)
+			return b.String()
+		case i > 0:
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%q", name)
+	}
+	return b.String()
 }
 
 func (in *intake) has(name string) bool { return slices.Contains(in.names, name) }

@@ -22,7 +22,8 @@ type RestoreOptions struct {
 	// its witness remembers, or has no witness that can be read; a backup with
 	// a file that is missing, or is not the one that was backed up; and a
 	// directory that no Backup made, such as a copy of a store, of which nobody
-	// knows whether it is whole. Damage is never accepted. Defaults to false.
+	// knows whether it is whole, and in which files of others are left alone.
+	// Damage is never accepted. Defaults to false.
 	AcceptLoss bool
 	// Clock gives the time at which the new epoch begins. Defaults to
 	// clock.System().
@@ -63,7 +64,8 @@ type Restored struct {
 // Errors: ErrNotStore where backup is none, or of a newer program;
 // eventstore.ErrCorrupt where it is damaged or may have lost something, or has
 // a manifest but no log, or a file that its manifest does not name;
-// eventstore.ErrInvalid where a directory has no name; eventstore.ErrInUse where it is a store that somebody owns.
+// eventstore.ErrInvalid where a directory has no name; eventstore.ErrInUse
+// where it is a store that somebody owns.
 func Restore(ctx context.Context, backup, dst string, opts *RestoreOptions) (_ Restored, err error) {
 	r := &restoration{}
 	if opts != nil {
@@ -116,6 +118,9 @@ func (r *restoration) run(ctx context.Context, dst string) (err error) {
 	crash.At(crash.RestoreCopied)
 	if err := r.compare(files); err != nil {
 		return err
+	}
+	if left := in.left(); left != "" { // in what has no manifest, which was accepted
+		r.result.Lost = append(r.result.Lost, left)
 	}
 	for _, c := range companions() {
 		if in.has(c.name) {

@@ -301,6 +301,27 @@ func TestAStoreThatLostItsWitnessGoesOnThroughRestore(t *testing.T) {
 	sound(t, open(t, dst, nil))
 }
 
+// TestFilesOfOthersInADirectoryThatNoBackupMadeAreLeftAndNamed: a program may
+// have files of its own in the directory of a store.
+func TestFilesOfOthersInADirectoryThatNoBackupMadeAreLeftAndNamed(t *testing.T) {
+	dir := t.TempDir()
+	fill(t, dir)
+	for _, name := range []string{"receipts.txt", "a\nb"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600))
+	}
+	dst := filepath.Join(t.TempDir(), "store")
+	_, err := sqlite.Restore(t.Context(), dir, dst, nil)
+	require.ErrorIs(t, err, eventstore.ErrCorrupt)
+	require.ErrorContains(t, err, "AcceptLoss")
+	r, err := sqlite.Restore(t.Context(), dir, dst, &sqlite.RestoreOptions{AcceptLoss: true})
+	require.NoError(t, err)
+	require.Len(t, r.Lost, 2)
+	require.Equal(t, `not of this program's store, and not copied: "a\nb", "receipts.txt"`, r.Lost[1])
+	require.Equal(t, []string{"lock", "log.db", "witness"}, names(t, dst))
+	require.Contains(t, names(t, dir), "receipts.txt")
+	sound(t, open(t, dst, nil))
+}
+
 // TestWhatAKilledOwnerLeftInItsWriteAheadLogIsRestored: its directory is no
 // Backup, but all that it acknowledged is in it.
 func TestWhatAKilledOwnerLeftInItsWriteAheadLogIsRestored(t *testing.T) {
