@@ -15,6 +15,7 @@ import (
 
 func backupCommand(t terminal, store *string) *cobra.Command {
 	var to string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "backup --to DIR",
 		Short: "Copy the store into a new directory, also beside a running demo",
@@ -33,13 +34,23 @@ makes a store of it again.`,
 				if err := log.Backup(ctx, to); err != nil {
 					return err
 				}
+				if asJSON {
+					return t.json(backupReport{Store: *store, Backup: to})
+				}
 				_, err := fmt.Fprintf(t.out, "%-20s %s\n", "backup", cell(to))
 				return err
 			})
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "the directory of the backup, new or empty")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
+}
+
+// backupReport is what backup prints.
+type backupReport struct {
+	Store  string `json:"store"`
+	Backup string `json:"backup"`
 }
 
 func restoreCommand(t terminal, store *string) *cobra.Command {

@@ -59,7 +59,7 @@ func eventsCommand(t terminal, store *string) *cobra.Command {
 					return usagef("events show: %q is no position: give a number from 1", args[0])
 				}
 				return withLog(cmd.Context(), *store, func(ctx context.Context, log *sqlite.Store) error {
-					return showEvent(ctx, t, log, position)
+					return showEvent(ctx, t, log, position, asJSON)
 				})
 			},
 		},
@@ -140,7 +140,7 @@ func tailLog(ctx context.Context, t terminal, log *sqlite.Store, last int, follo
 	}
 }
 
-func showEvent(ctx context.Context, t terminal, log *sqlite.Store, position int64) error {
+func showEvent(ctx context.Context, t terminal, log *sqlite.Store, position int64, asJSON bool) error {
 	head, err := log.Head(ctx)
 	if err != nil {
 		return err
@@ -151,6 +151,9 @@ func showEvent(ctx context.Context, t terminal, log *sqlite.Store, position int6
 	page, err := log.ReadLog(ctx, position-1, 1, eventstore.Filter{})
 	if err != nil {
 		return err
+	}
+	if asJSON {
+		return t.jsonLine(eventOf(page.Events[0]))
 	}
 	return t.json(eventOf(page.Events[0]))
 }
