@@ -93,11 +93,15 @@ func goals() []goal {
 // its files are small.
 func judge(out io.Writer, rows []row) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\nfigure\tmeasured\tmeant\t\t")
+	begun := false
 	for _, g := range goals() {
 		v, ok := g.value(rows)
 		if !ok {
 			continue
+		}
+		if !begun {
+			fmt.Fprintln(w, "\nfigure\tmeasured\tmeant\t\t")
+			begun = true
 		}
 		sign, verdict := "≥", "missed"
 		if g.most {

@@ -69,8 +69,8 @@ func (s *jetStore) append(ctx context.Context, stream string, version int64, eve
 	m.Header.Set("type", events[0].typ)
 	m.Header.Set("metadata", string(events[0].metadata))
 	m.Header.Set("version", strconv.FormatInt(version+1, 10))
-	last := uint64(0)
-	if v, ok := s.last.Load(stream); ok {
+	last := uint64(0) // of a new stream
+	if v, ok := s.last.Load(stream); ok && version > 0 {
 		last = v.(uint64)
 	}
 	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(last))

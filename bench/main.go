@@ -40,6 +40,8 @@ func command(ctx context.Context, args []string, out, progress io.Writer) error 
 			return runLoad(ctx, args[1:], out, progress)
 		case openCommand: // a child process of ours
 			return runOpen(ctx, args[1:], out)
+		case killCommand:
+			return runKilled(ctx, args[1:], out)
 		}
 	}
 	return run(ctx, args, out, progress)
@@ -122,13 +124,20 @@ func describe(out io.Writer, dir string) error {
 	if err != nil {
 		return err
 	}
+	if sync < memorySync {
+		fmt.Fprintf(out, "a sync of %s is none: %s seems to be in memory, and these figures say nothing about durable appends (see -dir)\n", sync, dir)
+	}
 	_, err = fmt.Fprintf(out, "%d CPUs, %s, fsync %s; events of %d B with %d B of metadata\n",
 		runtime.GOMAXPROCS(0), runtime.Version(), sync.Round(time.Microsecond), dataBytes, metadataBytes)
 	return err
 }
 
-// syncs is how often fsync is measured.
-const syncs = 200
+const (
+	// syncs is how often fsync is measured.
+	syncs = 200
+	// memorySync is what no disk is faster than.
+	memorySync = 5 * time.Microsecond
+)
 
 // fsync measures what a durable write costs here: the median of some.
 func fsync(dir string) (time.Duration, error) {

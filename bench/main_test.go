@@ -17,9 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain is also the child process that opens a store.
+// TestMain is also the child process that opens a store, or dies on it.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == openCommand {
+	if len(os.Args) > 1 && (os.Args[1] == openCommand || os.Args[1] == killCommand) {
 		if err := command(context.Background(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -79,6 +79,20 @@ func readsBack(t *testing.T, in instance) {
 	// A stream that has fewer or more events than were acknowledged shows.
 	streams[newStream()] = 1
 	require.ErrorContains(t, checkStore(t.Context(), in, streams), "0 of 1 acknowledged events")
+}
+
+// The settings say that all of these check versions.
+func TestAStaleVersionIsRefused(t *testing.T) {
+	for _, s := range []subject{leat(), hallgren(), chronicleLog(), aneshasStore(), jet()} {
+		t.Run(s.name, func(t *testing.T) {
+			in := openSubject(t, s)
+			stream, events := newStream(), newEvents(1, dataBytes)
+			require.NoError(t, in.append(t.Context(), stream, 0, events))
+			require.Error(t, in.append(t.Context(), stream, 0, events))
+			require.NoError(t, in.append(t.Context(), stream, 1, events))
+			require.NoError(t, checkStore(t.Context(), in, map[string]int64{stream: 2}))
+		})
+	}
 }
 
 // What the settings say of the peers is so: the drivers' own would be less
@@ -178,7 +192,7 @@ func TestLoadModelPrintsItsTables(t *testing.T) {
 }
 
 func TestUnknownArgumentsAreRefused(t *testing.T) {
-	for _, args := range [][]string{{"lod"}, {"-workloads", "("}, {"-subjects", "("}, {openCommand}, {openCommand, "/nowhere"}} {
+	for _, args := range [][]string{{"lod"}, {"-workloads", "("}, {"-subjects", "("}, {openCommand}, {openCommand, "/nowhere"}, {killCommand}, {killCommand, "/nowhere"}} {
 		require.Error(t, command(t.Context(), args, new(bytes.Buffer), new(bytes.Buffer)), "%v", args)
 	}
 	require.ErrorContains(t, command(t.Context(), []string{"-workloads", "none", "-dir", t.TempDir()}, new(bytes.Buffer), new(bytes.Buffer)), "nothing to compare")

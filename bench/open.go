@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"strconv"
@@ -19,6 +21,10 @@ import (
 // openCommand is the argument that has a process of ours open a store and say
 // what that took.
 const openCommand = "open-store"
+
+// killCommand is the one that has it append to the store and end without
+// closing it.
+const killCommand = "append-and-die"
 
 // opened is what the process says, as JSON.
 type opened struct {
@@ -90,31 +96,97 @@ func openInChild(ctx context.Context, dir string) (o opened, err error) {
 	return o, json.Unmarshal(said, &o)
 }
 
+// dyingEvents are appended before the process dies: less than what fills a
+// write-ahead log, so that they are found there.
+const dyingEvents = 5_000
+
+// runKilled appends to the store in args[0], says what was acknowledged, and
+// ends the process as a kill would: nothing is closed, nothing moved.
+func runKilled(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s takes the directory of a store", killCommand)
+	}
+	if _, err := os.Stat(args[0]); err != nil {
+		return err
+	}
+	s, err := sqlite.Open(ctx, args[0], nil)
+	if err != nil {
+		return err
+	}
+	streams := map[string]int64{}
+	if _, _, err := appendAll(ctx, &leatStore{s}, work{appenders: fillers, batch: 1, most: dyingEvents, length: streamLength}, streams); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	if err := json.NewEncoder(out).Encode(streams); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	if err := self.Kill(); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	<-ctx.Done() // which does not come
+	return ctx.Err()
+}
+
+// dieInChild has a new process append and die, and returns what it said was
+// acknowledged.
+func dieInChild(ctx context.Context, dir string) (streams map[string]int64, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, killCommand, dir)
+	var said, complained bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &complained
+	if err := cmd.Run(); cmd.ProcessState == nil || cmd.ProcessState.Exited() {
+		return nil, fmt.Errorf("a process that was to die did not: %w: %s", err, complained.Bytes())
+	}
+	return streams, json.Unmarshal(said.Bytes(), &streams)
+}
+
 // opening is how long a store that is not empty takes to open, and what is in
 // memory after.
 func opening() []contender {
-	return []contender{{
-		name: "leat", kept: true, settings: "sqlite.Open and Head in a new process, after a clean close, files in the page cache; memory is that of the whole process",
-		begin: func(ctx context.Context, dir string, s scale) (bout, error) {
-			store, err := sqlite.Open(ctx, dir, nil)
-			if err != nil {
-				return nil, err
-			}
-			streams, err := fill(ctx, &leatStore{store}, s)
-			if err := errors.Join(err, store.Close()); err != nil {
-				return nil, err
-			}
-			return &openBout{dir: dir, streams: streams}, nil
-		},
-	}}
+	settings := "sqlite.Open and Head in a new process, files in the page cache; memory is that of the whole process"
+	return []contender{
+		{name: "leat", kept: true, settings: settings + "; after a clean close", begin: func(ctx context.Context, dir string, s scale) (bout, error) {
+			return beginOpening(ctx, dir, s, false)
+		}},
+		{name: "leat-killed", kept: true, settings: settings + fmt.Sprintf("; after a process that appended %d events was killed", dyingEvents), begin: func(ctx context.Context, dir string, s scale) (bout, error) {
+			return beginOpening(ctx, dir, s, true)
+		}},
+	}
 }
 
 type openBout struct {
 	dir     string
 	streams map[string]int64
+	killed  bool // before each round
+}
+
+func beginOpening(ctx context.Context, dir string, s scale, killed bool) (bout, error) {
+	store, err := sqlite.Open(ctx, dir, nil)
+	if err != nil {
+		return nil, err
+	}
+	streams, err := fill(ctx, &leatStore{store}, s)
+	if err := errors.Join(err, store.Close()); err != nil {
+		return nil, err
+	}
+	return &openBout{dir: dir, streams: streams, killed: killed}, nil
 }
 
 func (b *openBout) round(ctx context.Context) (measure, error) {
+	if b.killed {
+		more, err := dieInChild(ctx, b.dir)
+		if err != nil {
+			return measure{}, err
+		}
+		maps.Copy(b.streams, more) // their names are new
+	}
 	o, err := openInChild(ctx, b.dir)
 	if err != nil {
 		return measure{}, err

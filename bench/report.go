@@ -29,7 +29,7 @@ type row struct {
 
 // ours are the subjects that are Leat's own or the limit, where an error is
 // one of Leat or of this program.
-var ours = []string{"leat", "raw", "raw+hash", "raw+decode", "bare", "idle", "leat-noappend"}
+var ours = []string{"leat", "raw", "raw+hash", "raw+decode", "bare", "idle", "leat-noappend", "leat-killed"}
 
 // summarise makes medians of the rounds: of each figure its own.
 func (r *row) summarise(samples []measure, of func(measure) float64) {
