@@ -68,7 +68,8 @@ type Epochs interface {
 
 // Reopener is the capability of a store to go on after it has stopped, found by
 // type assertion. A store stops where its disk fails: what is appended then may
-// or may not be stored, and nothing more is until it was opened again.
+// or may not be stored, and nothing more is until it was opened again. It says
+// in its log that it has stopped; that it goes on says whoever calls Reopen.
 type Reopener interface {
 	// Stopped returns a channel that is closed once the store has stopped;
 	// already closed where it has. After a Reopen it is another.

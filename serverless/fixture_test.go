@@ -111,7 +111,12 @@ type bank struct {
 
 func openStore(t testing.TB, dir string, clk clock.Clock) *sqlite.Store {
 	t.Helper()
-	store, err := sqlite.Open(context.Background(), dir, &sqlite.Options{Clock: clk, Logger: quiet()})
+	return openLogging(t, dir, clk, quiet())
+}
+
+func openLogging(t testing.TB, dir string, clk clock.Clock, logger *slog.Logger) *sqlite.Store {
+	t.Helper()
+	store, err := sqlite.Open(context.Background(), dir, &sqlite.Options{Clock: clk, Logger: logger})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	return store
@@ -122,10 +127,10 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // newBank makes a bank in a directory; register adds to it before it is used.
 func newBank(t testing.TB, dir string, opts serverless.Options, register ...func(*bank)) *bank {
 	t.Helper()
-	store := openStore(t, dir, opts.Clock)
 	if opts.Logger == nil {
 		opts.Logger = quiet()
 	}
+	store := openLogging(t, dir, opts.Clock, opts.Logger)
 	b := wireBank(store, opts)
 	for _, fn := range register {
 		fn(b)

@@ -81,8 +81,8 @@ func (k *keeper) run(ctx context.Context, resumed func()) {
 }
 
 // restore tries to open the store again until it goes on, or ctx ends, and
-// tells which. It logs a line at the beginning and one at the end, not one for
-// each attempt.
+// tells which. It logs that the store goes on, and no attempt; that it has
+// stopped the store has said.
 func (k *keeper) restore(ctx context.Context) bool {
 	cause := k.store.Err()
 	if cause == nil {
@@ -91,7 +91,6 @@ func (k *keeper) restore(ctx context.Context) bool {
 	}
 	began := time.Now()
 	k.note(StoreStatus{Stopped: true, Cause: errorText(cause), Since: began}, nil)
-	k.logger.Error("the store has stopped: appends are refused until it could be opened again, which is tried", "cause", cause)
 	for attempt := 1; ; attempt++ {
 		err := k.store.Reopen(ctx)
 		if err == nil {

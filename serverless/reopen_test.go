@@ -129,7 +129,8 @@ func TestARunningHostOpensAStoppedStoreAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, status.DeadLetters, "nothing was given up because of the stop")
 	require.Zero(t, status.Sagas.Parked)
-	require.Equal(t, 1, log.count("the store has stopped"), "one line at the stop")
+	require.Equal(t, 1, log.count("have stopped"), "one line at the stop, the store's")
+	require.Zero(t, log.count("has stopped"))
 	require.Equal(t, 1, log.count("the store was opened again"), "and one at the end")
 }
 
