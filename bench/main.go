@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"time"
 )
@@ -52,6 +53,7 @@ type options struct {
 	size             scale
 	workloads, who   *regexp.Regexp
 	directory, where string
+	profile          string
 }
 
 func parse(args []string) (o options, err error) {
@@ -62,6 +64,7 @@ func parse(args []string) (o options, err error) {
 	rounds := flags.Int("rounds", 0, "how often each is measured (default 5, 1 with -short)")
 	flags.StringVar(&o.directory, "dir", "", "where the stores are made; on the disk that is meant, not in memory (default the system's temporary directory)")
 	flags.StringVar(&o.where, "out", "compare.json", "where the figures are written")
+	flags.StringVar(&o.profile, "cpuprofile", "", "where a CPU profile of everything that is run is written; choose one workload and subject")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -98,24 +101,51 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "medians of %d rounds, each subject in turn\n", o.size.rounds)
-	var rows []row
+	stop, err := profile(o.profile)
+	if err != nil {
+		return err
+	}
+	rows, err := compare(ctx, o, root, progress)
+	if err := errors.Join(err, stop()); err != nil {
+		return err
+	}
+	if err := errors.Join(table(out, rows), judge(out, rows), write(o.where, rows)); err != nil {
+		return err
+	}
+	return wrongs(rows)
+}
+
+// profile begins a CPU profile, and returns what ends it.
+func profile(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
+}
+
+// compare runs what was asked for.
+func compare(ctx context.Context, o options, root string, progress io.Writer) (rows []row, err error) {
 	for _, w := range workloads() {
 		if !o.workloads.MatchString(w.name) || o.size.brief && !w.brief {
 			continue
 		}
 		found, err := w.compare(ctx, filepath.Join(root, w.name), o.size, o.who, progress)
 		if err != nil {
-			return fmt.Errorf("%s: %w", w.name, err)
+			return nil, fmt.Errorf("%s: %w", w.name, err)
 		}
 		rows = append(rows, found...)
 	}
 	if len(rows) == 0 {
-		return errors.New("nothing to compare: no workload or subject has such a name")
+		return nil, errors.New("nothing to compare: no workload or subject has such a name")
 	}
-	if err := errors.Join(table(out, rows), judge(out, rows), write(o.where, rows)); err != nil {
-		return err
-	}
-	return wrongs(rows)
+	return rows, nil
 }
 
 // describe writes what the figures depend on: the machine, and the sizes.

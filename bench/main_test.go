@@ -60,6 +60,13 @@ func TestPostgresReadsBackWhatItAcknowledged(t *testing.T) {
 	if os.Getuid() == 0 && exec.Command("id", "postgres").Run() != nil {
 		t.Skip("PostgreSQL does not run as root, and there is no user postgres: it is not tested, and skipped by make compare")
 	}
+	in := openSubject(t, postgres())
+	stream := newStream()
+	require.NoError(t, in.append(t.Context(), stream, 0, newEvents(copyFrom, dataBytes)))
+	require.Error(t, in.append(t.Context(), stream, 5, newEvents(copyFrom, dataBytes)))
+	require.NoError(t, in.append(t.Context(), stream, copyFrom, newEvents(3, dataBytes)))
+	require.Error(t, in.append(t.Context(), stream, 0, newEvents(1, dataBytes)))
+	require.NoError(t, checkStore(t.Context(), in, map[string]int64{stream: copyFrom + 3}))
 	readsBack(t, openSubject(t, postgres()))
 }
 
