@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 
@@ -25,20 +26,47 @@ var ErrEnded = errors.New("sqlite: the transaction ended before this statement, 
 // use, and is of no use after the function it was given to returns.
 type Tx struct {
 	conn *sql.Conn
+	args []driver.NamedValue // of the statement under way
 }
 
 // Exec runs a statement. A text of several is looked at once, before the first:
 // it must not end the transaction.
-func (tx *Tx) Exec(query string, args ...any) (sql.Result, error) {
-	if tx.Ended() {
-		return nil, ErrEnded
-	}
-	return tx.exec(query, args...)
+func (tx *Tx) Exec(query string, args ...any) (result sql.Result, err error) {
+	err = withRaw(tx.conn, func(c *sqlite3.SQLiteConn) error {
+		if c.AutoCommit() {
+			return ErrEnded
+		}
+		result, err = tx.run(c, query, args)
+		return err
+	})
+	return result, err
 }
 
 // exec runs a statement whether a transaction is open or not.
-func (tx *Tx) exec(query string, args ...any) (sql.Result, error) {
-	return tx.conn.ExecContext(context.Background(), query, args...)
+func (tx *Tx) exec(query string, args ...any) (result sql.Result, err error) {
+	err = withRaw(tx.conn, func(c *sqlite3.SQLiteConn) error {
+		result, err = tx.run(c, query, args)
+		return err
+	})
+	return result, err
+}
+
+// run runs a statement of the connection's cache. It spares what database/sql
+// does for each, and takes the same arguments.
+func (tx *Tx) run(c *sqlite3.SQLiteConn, query string, args []any) (driver.Result, error) {
+	tx.args = tx.args[:0]
+	for i, a := range args {
+		named := driver.NamedValue{Ordinal: i + 1}
+		if n, ok := a.(sql.NamedArg); ok {
+			named.Name, a = n.Name, n.Value
+		}
+		var err error
+		if named.Value, err = driver.DefaultParameterConverter.ConvertValue(a); err != nil {
+			return nil, fmt.Errorf("sqlite: argument %d: %w", i+1, err)
+		}
+		tx.args = append(tx.args, named)
+	}
+	return c.ExecContext(context.Background(), query, tx.args)
 }
 
 // Query runs a query. The caller closes the rows and looks at their Err.
