@@ -53,8 +53,12 @@ EXPERIMENT ?= ^TestExperiment
 PKG ?= ./...
 FIGURES ?= $(CURDIR)/soak.jsonl
 
+# No experiment is taken for one that passed where the name was misspelt.
+MATCHED = $(GO) test -list '$(firstword $(subst /, ,$(EXPERIMENT)))' $(PKG) | grep -q '^Test' || { echo "no experiment matches EXPERIMENT=$(EXPERIMENT) in PKG=$(PKG)"; exit 2; }
+
 .PHONY: soak
 soak: ## the experiments behind the guarantees in their long form, with a table of figures (EXPERIMENT=, PKG= narrow it)
+	@$(MATCHED)
 	@rm -f $(FIGURES)
 	@LEAT_EXPERIMENT=long LEAT_FIGURES=$(FIGURES) $(GO) test -count 1 -p 1 -timeout 6h -run '$(EXPERIMENT)' $(PKG); failed=$$?; \
 	$(GO) run ./internal/experiment/report $(FIGURES) && exit $$failed
@@ -62,6 +66,7 @@ soak: ## the experiments behind the guarantees in their long form, with a table 
 .PHONY: torture
 torture: ## repeat an experiment: make torture EXPERIMENT=TestExperimentKills SEED=7 [FORM=long]
 	@test -n "$(SEED)" || { echo "give the seed that was printed: make torture EXPERIMENT=... SEED=..."; exit 2; }
+	@$(MATCHED)
 	LEAT_SEED=$(SEED) LEAT_EXPERIMENT=$(FORM) $(GO) test -count 1 -p 1 -v -timeout 6h -run '$(EXPERIMENT)' $(PKG)
 
 .PHONY: mutants
