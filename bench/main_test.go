@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/leat-go/leat/eventstore/sqlite"
 )
 
 // TestMain is also the child process that opens a store, or dies on it.
@@ -185,6 +187,50 @@ func TestEveryWorkloadOfLeatRunsAndIsRight(t *testing.T) {
 			}
 			require.NoDirExists(t, dir)
 		})
+	}
+}
+
+// An event that nobody acknowledged is in the log of each.
+func TestEveryWorkloadOfLeatFindsAnEventTooMany(t *testing.T) {
+	for name, contenders := range map[string][]contender{
+		"update-64": updating(), "project-all": projecting()[:1], "visible": seeing(), "rebuild": rebuilding()[1:], "saga-steps": acting(), "open-full": opening(),
+	} {
+		for _, c := range contenders {
+			t.Run(name+"/"+c.name, func(t *testing.T) {
+				dir := filepath.Join(t.TempDir(), name, c.name, "0")
+				require.NoError(t, os.MkdirAll(dir, 0o700))
+				b, err := c.begin(t.Context(), dir, tiny)
+				require.NoError(t, err)
+				defer func() { require.NoError(t, b.close()) }()
+				_, err = b.round(t.Context())
+				require.NoError(t, err)
+				var log *leatStore
+				switch b := b.(type) {
+				case *updateBout:
+					log = b.store
+				case *projectBout:
+					log = b.log
+				case *seeBout:
+					log = b.log
+				case *rebuildBout:
+					log = b.log
+				case *actBout:
+					log = b.log
+				case *openBout:
+					s, err := sqlite.Open(t.Context(), dir, nil)
+					require.NoError(t, err)
+					defer func() { require.NoError(t, s.Close()) }()
+					require.NoError(t, (&leatStore{s}).append(t.Context(), newStream(), 0, newEvents(1, dataBytes)))
+					require.NoError(t, s.Close())
+					_, err = b.round(t.Context())
+					require.ErrorContains(t, err, "acknowledged")
+				}
+				if log != nil {
+					require.NoError(t, log.append(t.Context(), newStream(), 0, newEvents(1, dataBytes)))
+				}
+				require.Error(t, b.check(t.Context()))
+			})
+		}
 	}
 }
 
