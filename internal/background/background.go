@@ -19,9 +19,14 @@ func Do(fn func() error) (err error) {
 	done, returned := make(chan struct{}), false
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		lower()
-		err = fn()
+		runtime.LockOSThread()
+		if onMain() { // it never ends, and tools show its priority as the program's
+			defer runtime.UnlockOSThread()
+			err = Do(fn)
+		} else {
+			lower() // and never unlocked: the thread ends with the goroutine
+			err = fn()
+		}
 		returned = true
 	}()
 	<-done

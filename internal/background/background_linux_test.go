@@ -38,6 +38,18 @@ func TestOnlyTheThreadOfTheWorkIsLowered(t *testing.T) {
 	}
 }
 
+func TestTheMainThreadIsNeverLowered(t *testing.T) {
+	for range 200 {
+		require.NoError(t, background.Do(func() error {
+			require.NotEqual(t, syscall.Getpid(), syscall.Gettid())
+			return nil
+		}))
+	}
+	raw, err := syscall.Getpriority(syscall.PRIO_PROCESS, syscall.Getpid())
+	require.NoError(t, err)
+	require.Equal(t, nice(t), 20-raw)
+}
+
 func TestWorkThatEndsItsGoroutineEndsTheCallers(t *testing.T) {
 	ended, reached := make(chan struct{}), false
 	go func() {

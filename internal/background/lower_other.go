@@ -4,3 +4,5 @@ package background
 
 // lower does nothing: elsewhere a priority is of the whole process.
 func lower() {}
+
+func onMain() bool { return false }
