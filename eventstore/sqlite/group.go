@@ -3,8 +3,6 @@ package sqlite
 import (
 	"database/sql/driver"
 	"errors"
-	"math/rand/v2"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/mattn/go-sqlite3"
@@ -17,6 +15,7 @@ import (
 type statements struct {
 	begin, commit, rollback                            *stmt
 	insertStream, insertType, insertEvent, insertBatch *stmt
+	insertEvents                                       *stmt // so many at once
 }
 
 func (s *statements) prepare(c *sqlite3.SQLiteConn) error {
@@ -27,6 +26,7 @@ func (s *statements) prepare(c *sqlite3.SQLiteConn) error {
 		insertStream:      &s.insertStream,
 		insertType:        &s.insertType,
 		insertEvent:       &s.insertEvent,
+		insertEvents:      &s.insertEvents,
 		insertBatch:       &s.insertBatch,
 	} {
 		st, err := prepare(c, text)
@@ -42,7 +42,7 @@ func (s *statements) prepare(c *sqlite3.SQLiteConn) error {
 // wholly, and leaves its write-ahead log behind.
 func (s *statements) close() error {
 	var errs []error
-	for _, st := range []*stmt{s.begin, s.commit, s.rollback, s.insertStream, s.insertType, s.insertEvent, s.insertBatch} {
+	for _, st := range []*stmt{s.begin, s.commit, s.rollback, s.insertStream, s.insertType, s.insertEvent, s.insertEvents, s.insertBatch} {
 		if st != nil {
 			errs = append(errs, st.s.Close())
 		}
@@ -63,7 +63,9 @@ type group struct {
 	careful bool
 	// wrote: there is something to commit.
 	wrote bool
-	conn  *sqlite3.SQLiteConn
+	// rows are events that are not stored yet, the values of one after another.
+	rows []driver.Value
+	conn *sqlite3.SQLiteConn
 }
 
 var (
@@ -90,6 +92,12 @@ func (g *group) run(c *sqlite3.SQLiteConn, requests []*request) (outcome, error)
 	}
 	if !g.wrote {
 		return stored, g.undo()
+	}
+	switch err := g.flush(); {
+	case errors.Is(err, errEndedEarly):
+		return unknown, err
+	case err != nil:
+		return undone, errors.Join(err, g.undo())
 	}
 	if c.AutoCommit() {
 		return unknown, errEndedEarly
@@ -234,6 +242,9 @@ const selectEventID = `
 // usedIDs refuses a request with an event id that is in the log, or twice in
 // the request.
 func (g *group) usedIDs(r *request) (bool, error) {
+	if err := g.flush(); err != nil {
+		return false, err
+	}
 	seen := make(map[uuid.UUID]int64, len(r.ids))
 	for i, id := range r.ids {
 		if id == uuid.Nil {
@@ -265,7 +276,13 @@ const (
 	insertEvent = `
 		INSERT INTO events (position, stream_id, version, type_id, schema_version, recorded_at, batch, event_id, hash, metadata, data)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	insertBatch = `
+	insertEvents = insertEvent + `,
+		       (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?),
+		       (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?),
+		       (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	insertColumns = 11
+	insertRows    = 4 // of insertEvents; with more, groups of a few events lose what batches gain
+	insertBatch   = `
 		INSERT INTO batches (number, id, content, first, last, recorded_at, hash)
 		VALUES (?, ?, ?, ?, ?, ?, ?)`
 )
@@ -304,6 +321,9 @@ func (g *group) store(r *request, streams []streamState) error {
 	if r.batch.ID == "" {
 		return nil
 	}
+	if err := g.flush(); err != nil { // who finds the batch finds its events
+		return err
+	}
 	g.tip.batch++
 	b := batchRow{number: g.tip.batch, id: r.batch.ID, content: r.content, first: r.commit.First, last: r.commit.Last, time: g.tip.time}
 	g.tip.batchHash = g.w.chain.batch(g.tip.batchHash, b)
@@ -313,7 +333,8 @@ func (g *group) store(r *request, streams []streamState) error {
 
 var noData = []byte{}
 
-// insert writes one event.
+// insert has one event written, with those before it and after it in the
+// group: nothing but flush makes sure that it is.
 func (g *group) insert(r *request, stream string, s streamState, e *eventstore.EventData, id uuid.UUID, meta []byte) error {
 	typeID, err := g.typeID(e.Type)
 	if err != nil {
@@ -339,8 +360,26 @@ func (g *group) insert(r *request, stream string, s streamState, e *eventstore.E
 	if data == nil {
 		data = noData
 	}
-	return g.exec(g.w.statements.insertEvent, recorded.Position, s.id, s.version, typeID, int64(recorded.SchemaVersion),
-		recorded.Time, batch, id[:], g.tip.hash[:], metadata, data)
+	hash := g.tip.hash
+	g.rows = append(g.rows, recorded.Position, s.id, s.version, typeID, int64(recorded.SchemaVersion),
+		recorded.Time, batch, id[:], hash[:], metadata, data)
+	if len(g.rows) < insertRows*insertColumns {
+		return nil
+	}
+	err = g.exec(g.w.statements.insertEvents, g.rows...)
+	g.rows = g.rows[:0]
+	return err
+}
+
+// flush writes the events that are not stored yet.
+func (g *group) flush() error {
+	for rows := g.rows; len(rows) > 0; rows = rows[insertColumns:] {
+		if err := g.exec(g.w.statements.insertEvent, rows[:insertColumns]...); err != nil {
+			return err
+		}
+	}
+	g.rows = g.rows[:0]
+	return nil
 }
 
 // typeID returns the number of a type's name, giving it one where it is new.
@@ -354,19 +393,4 @@ func (g *group) typeID(name string) (int64, error) {
 	g.tip.types++
 	g.types[name] = g.tip.types
 	return g.tip.types, g.exec(g.w.statements.insertType, g.tip.types, name)
-}
-
-// newID returns a UUIDv7 for an event recorded at this time: milliseconds,
-// their fraction in twelve bits, and 62 random bits, so that the index of ids
-// grows at its end.
-func newID(nanoseconds int64) (id uuid.UUID) {
-	ms := nanoseconds / int64(time.Millisecond)
-	fraction := nanoseconds % int64(time.Millisecond) << 12 / int64(time.Millisecond)
-	hi := uint64(ms)<<16 | 7<<12 | uint64(fraction)&0xfff
-	lo := rand.Uint64()&(1<<62-1) | 1<<63
-	for i := range 8 {
-		id[i] = byte(hi >> (56 - 8*i))
-		id[8+i] = byte(lo >> (56 - 8*i))
-	}
-	return id
 }

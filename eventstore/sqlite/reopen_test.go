@@ -142,14 +142,23 @@ func TestMattn769_ATransactionThatEndedEarlyIsNeverStoredByHalves(t *testing.T) 
 	}
 	t.Run("committed by halves", func(t *testing.T) {
 		// Nothing but a bug of the program itself does this.
-		s := open(t, t.TempDir(), quiet)
-		failAt(s, "write", 4, func(exec func(string) error) error { return exec("COMMIT") })
-		_, err := s.Append(t.Context(), batch("a"))
-		require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
-		require.Empty(t, all(t, s))
-		s.Inject(nil)
-		require.ErrorIs(t, s.Reopen(t.Context()), eventstore.ErrCorrupt, "half a batch is never shown")
-		require.Error(t, s.Err())
+		damaged := 0
+		for n := 1; n <= 7; n++ {
+			s := open(t, t.TempDir(), quiet)
+			failAt(s, "write", n, func(exec func(string) error) error { return exec("COMMIT") })
+			_, err := s.Append(t.Context(), batch("a"))
+			require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+			require.Empty(t, all(t, s))
+			s.Inject(nil)
+			if err := s.Reopen(t.Context()); err != nil {
+				require.ErrorIs(t, err, eventstore.ErrCorrupt, "half a batch is never shown")
+				require.Error(t, s.Err())
+				damaged++
+				continue
+			}
+			require.Empty(t, all(t, s), "names alone were stored, at statement %d", n)
+		}
+		require.Positive(t, damaged)
 	})
 }
 
