@@ -3,6 +3,7 @@ package saga
 import (
 	"database/sql"
 	"fmt"
+	"slices"
 )
 
 // Status says where an instance stands.
@@ -61,6 +62,29 @@ type instance struct {
 	blocked bool   // as the file's timers have it: held
 	wiped   bool   // its timers are all gone
 	rare    rare   // as the file has it
+
+	// armed are the names of its timers in the file, where that is known: of
+	// one that was made since the file was opened. The list is replaced, never
+	// changed: the cache has it too.
+	armed      []string
+	knowsArmed bool
+}
+
+// unarmed tells whether the file is known to have no such timer.
+func (i *instance) unarmed(name string) bool { return i.knowsArmed && !slices.Contains(i.armed, name) }
+
+// arm follows a timer that was written.
+func (i *instance) arm(name string) {
+	if i.unarmed(name) {
+		i.armed = append(slices.Clone(i.armed), name)
+	}
+}
+
+// disarm follows a timer that was deleted.
+func (i *instance) disarm(name string) {
+	if i.knowsArmed {
+		i.armed = slices.DeleteFunc(slices.Clone(i.armed), func(s string) bool { return s == name })
+	}
 }
 
 // blocking tells whether inputs have to wait.

@@ -324,10 +324,12 @@ type timer struct {
 }
 
 func (w *work) saveTimer(k timerKey, t *timer) error {
-	if w.instances[k.instance].wiped {
+	i := w.instances[k.instance]
+	if i.wiped || t == nil && i.unarmed(k.name) {
 		return nil
 	}
 	if t == nil {
+		i.disarm(k.name)
 		result, err := w.tx.Exec(`
 			DELETE FROM timer
 			WHERE instance = ? AND name = ?`, k.instance, k.name)
@@ -345,23 +347,26 @@ func (w *work) saveTimer(k timerKey, t *timer) error {
 	if w.dueNew == 0 || t.due < w.dueNew {
 		w.dueNew = t.due
 	}
-	result, err := w.tx.Exec(`
-		UPDATE timer
-		SET due = ?, ref = ?, root = ?, hops = ?, held = 0
-		WHERE instance = ? AND name = ?`, t.due, t.ref, t.root, t.hops, k.instance, k.name)
-	if err != nil {
-		return err
+	if !i.unarmed(k.name) {
+		result, err := w.tx.Exec(`
+			UPDATE timer
+			SET due = ?, ref = ?, root = ?, hops = ?, held = 0
+			WHERE instance = ? AND name = ?`, t.due, t.ref, t.root, t.hops, k.instance, k.name)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			w.dueLost = true
+			return nil
+		}
 	}
-	n, err := result.RowsAffected()
-	if err != nil {
-		return err
-	}
-	if n > 0 {
-		w.dueLost = true
-		return nil
-	}
+	i.arm(k.name)
 	w.timerCount++
-	_, err = w.tx.Exec(`
+	_, err := w.tx.Exec(`
 		INSERT INTO timer (instance, name, due, ref, root, hops, held)
 		VALUES (?, ?, ?, ?, ?, ?, 0)`, k.instance, k.name, t.due, t.ref, t.root, t.hops)
 	return err
@@ -377,6 +382,9 @@ func (w *work) timer(i *instance, name string) (*timer, error) {
 	}
 	if t, ok := w.known[timerKey{i.id, name}]; ok {
 		return t, nil
+	}
+	if i.unarmed(name) {
+		return nil, nil
 	}
 	t := &timer{}
 	err := w.tx.QueryRow(`

@@ -140,6 +140,10 @@ func (w *work) flush() error {
 		}
 	}
 	for _, i := range w.wiped {
+		if i.knowsArmed && len(i.armed) == 0 {
+			continue
+		}
+		i.armed, i.knowsArmed = nil, true
 		result, err := w.tx.Exec(`
 			DELETE FROM timer
 			WHERE instance = ?`, i.id)
@@ -367,7 +371,7 @@ func (w *work) create(b *binding, key string, stray bool, correlation string) *i
 	w.e.nextID++
 	i := &instance{
 		id: w.e.nextID, saga: b.id, b: b, key: key, stray: stray,
-		status: Running, state: "{}", stateVersion: b.version, correlation: correlation, created: w.now,
+		status: Running, state: "{}", stateVersion: b.version, correlation: correlation, created: w.now, knowsArmed: true,
 	}
 	w.take(i)
 	w.touch(i)
