@@ -57,24 +57,7 @@ func testSeam(t *testing.T, rnd *rand.Rand) {
 	var appending sync.WaitGroup
 	for a := range appenders {
 		rnd := rand.New(rand.NewPCG(rnd.Uint64(), 0))
-		appending.Go(func() {
-			for i := 0; i < total/appenders; {
-				n := 1 + rnd.IntN(40)
-				stream := fmt.Sprintf("busy-%d", a)
-				if rnd.IntN(50) == 0 {
-					stream = "rare-1"
-				}
-				events := make([]eventstore.EventData, n)
-				for j := range events {
-					events[j] = event(i + j)
-				}
-				appendTo(t, store, stream, events...)
-				i += n
-				if rnd.IntN(5) == 0 {
-					runtime.Gosched()
-				}
-			}
-		})
+		appending.Go(func() { appendBusy(t, store, rnd, fmt.Sprintf("busy-%d", a), total/appenders) })
 	}
 	options := &bus.RouterOptions{BufferEvents: 1 + rnd.IntN(700), BufferBytes: 1 << (8 + rnd.IntN(10)),
 		MinBackoff: time.Microsecond, MaxBackoff: 10 * time.Microsecond}
@@ -102,6 +85,24 @@ func testSeam(t *testing.T, rnd *rand.Rand) {
 		require.Equal(t, c.want(store, head), c.positions(), c.name)
 		require.Equal(t, head, c.at.Position)
 		require.NoError(t, eventstore.CheckAnchor(context.Background(), store, c.at))
+	}
+}
+
+// appendBusy appends so many events or some more, most of them to stream.
+func appendBusy(t *testing.T, store eventstore.Store, rnd *rand.Rand, stream string, total int) {
+	for i := 0; i < total; {
+		events, to := make([]eventstore.EventData, 1+rnd.IntN(40)), stream
+		if rnd.IntN(50) == 0 {
+			to = "rare-1"
+		}
+		for j := range events {
+			events[j] = event(i + j)
+		}
+		appendTo(t, store, to, events...)
+		i += len(events)
+		if rnd.IntN(5) == 0 {
+			runtime.Gosched()
+		}
 	}
 }
 

@@ -102,6 +102,27 @@ func (c *slow) Apply(_ context.Context, p bus.Page) error {
 	return nil
 }
 
+// catchUp has consumers go on through head, and returns how many events they
+// have not, or not in their place.
+func catchUp(t *testing.T, store eventstore.Store, consumers []*slow, head int64) (missed int) {
+	r := newRouter(t, store, nil)
+	for _, c := range consumers {
+		require.NoError(t, r.Add(c))
+	}
+	stop := run(t, r)
+	settle(t, r, head)
+	stop()
+	for _, c := range consumers {
+		require.Len(t, c.positions, int(head), "each once")
+		for i, p := range c.positions {
+			if p != int64(i+1) {
+				missed++
+			}
+		}
+	}
+	return missed
+}
+
 // TestExperimentSlowConsumer: who lags costs the others nothing, holds no
 // memory, and misses nothing when it goes on.
 func TestExperimentSlowConsumer(t *testing.T) {
@@ -158,22 +179,7 @@ func TestExperimentSlowConsumer(t *testing.T) {
 	e.Figure("p99 without", percentile(without, 99))
 	e.Figure("p99 with", percentile(with, 99))
 	e.Figure("ratio", fmt.Sprintf("%.2f", ratio))
-	r := newRouter(t, store, nil)
-	for _, c := range consumers {
-		require.NoError(t, r.Add(c))
-	}
-	stop := run(t, r)
-	settle(t, r, head)
-	stop()
-	missed := 0
-	for _, c := range consumers {
-		require.Len(t, c.positions, int(head), "each once")
-		for i, p := range c.positions {
-			if p != int64(i+1) {
-				missed++
-			}
-		}
-	}
+	missed := catchUp(t, store, consumers, head)
 	for at := range head { // the one that was stuck goes on where it was
 		msg := <-messages
 		page, ok := bus.PageFrom(msg)

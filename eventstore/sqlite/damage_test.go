@@ -112,35 +112,41 @@ func TestReadingADamagedLogIsAnErrorAndNotAHole(t *testing.T) {
 	require.NotEmpty(t, events)
 }
 
+// olderLog puts the log back to before its last event.
+func olderLog(t *testing.T, dir string) {
+	old, err := os.ReadFile(filepath.Join(dir, "log.db"))
+	require.NoError(t, err)
+	s := open(t, dir, nil)
+	appendTo(t, s, write("ride-1", eventstore.Any(), event("asked", "x")))
+	require.NoError(t, s.Close())
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "log.db"), old, 0o600))
+}
+
+// anotherHistory has the log go on otherwise than its witness remembers.
+func anotherHistory(t *testing.T, dir string) {
+	old, err := os.ReadFile(filepath.Join(dir, "log.db"))
+	require.NoError(t, err)
+	its, err := os.ReadFile(filepath.Join(dir, "witness"))
+	require.NoError(t, err)
+	s := open(t, dir, nil)
+	appendTo(t, s, write("ride-1", eventstore.Any(), event("asked", "x")))
+	require.NoError(t, s.Close())
+	witness, err := os.ReadFile(filepath.Join(dir, "witness"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "log.db"), old, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "witness"), its, 0o600))
+	s = open(t, dir, nil)
+	for range 5 {
+		appendTo(t, s, write("ride-1", eventstore.Any(), event("asked", "y")))
+	}
+	require.NoError(t, s.Close())
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "witness"), witness, 0o600))
+}
+
 func TestALogBehindItsWitnessIsRefused(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, dir string){
-		"older log": func(t *testing.T, dir string) {
-			old, err := os.ReadFile(filepath.Join(dir, "log.db"))
-			require.NoError(t, err)
-			s := open(t, dir, nil)
-			appendTo(t, s, write("ride-1", eventstore.Any(), event("asked", "x")))
-			require.NoError(t, s.Close())
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "log.db"), old, 0o600))
-		},
-		"another history": func(t *testing.T, dir string) {
-			old, err := os.ReadFile(filepath.Join(dir, "log.db"))
-			require.NoError(t, err)
-			its, err := os.ReadFile(filepath.Join(dir, "witness"))
-			require.NoError(t, err)
-			s := open(t, dir, nil)
-			appendTo(t, s, write("ride-1", eventstore.Any(), event("asked", "x")))
-			require.NoError(t, s.Close())
-			witness, err := os.ReadFile(filepath.Join(dir, "witness"))
-			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "log.db"), old, 0o600))
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "witness"), its, 0o600))
-			s = open(t, dir, nil)
-			for range 5 {
-				appendTo(t, s, write("ride-1", eventstore.Any(), event("asked", "y")))
-			}
-			require.NoError(t, s.Close())
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "witness"), witness, 0o600))
-		},
+		"older log":       olderLog,
+		"another history": anotherHistory,
 		"forgotten tail": func(t *testing.T, dir string) {
 			change(t, dir, `DELETE FROM events WHERE position > 57`, `UPDATE sqlite_sequence SET seq = 57 WHERE name = 'events'`)
 		},

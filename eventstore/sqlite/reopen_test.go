@@ -3,15 +3,10 @@ package sqlite_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,30 +170,6 @@ func TestReopenOfAStoreThatHasNotStoppedDoesNothing(t *testing.T) {
 	require.ErrorIs(t, s.Reopen(t.Context()), eventstore.ErrClosed)
 }
 
-func TestReopenIsRefusedWhereTheWriteAheadLogIsGone(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, quiet)
-	for i := range 50 {
-		appendTo(t, s, batch(fmt.Sprint(i)))
-	}
-	failAt(s, "committed", 1, nil)
-	_, err := s.Append(t.Context(), batch("unknown"))
-	require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
-	require.NoError(t, os.Remove(filepath.Join(dir, "log.db-wal")))
-	for range 3 {
-		err = s.Reopen(t.Context())
-		require.ErrorIs(t, err, eventstore.ErrCorrupt)
-		require.ErrorContains(t, err, "Backup")
-	}
-	acked := all(t, s)
-	require.Len(t, acked, 150, "nothing was closed")
-	dst := filepath.Join(t.TempDir(), "rescued")
-	require.NoError(t, s.Backup(t.Context(), dst))
-	require.NoError(t, s.Close())
-	restored, _ := restore(t, dst)
-	require.Equal(t, acked, all(t, open(t, restored, nil))[:150])
-}
-
 func TestReopenClosesEveryConnectionFirst(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, quiet)
@@ -265,94 +236,6 @@ func TestReopenBesideAnotherProgram(t *testing.T) {
 	sound(t, s)
 }
 
-func TestReopenNeverGoesBack(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, quiet)
-	appendTo(t, s, batch("a"))
-	old := filepath.Join(t.TempDir(), "old")
-	require.NoError(t, s.Backup(t.Context(), old))
-	appendTo(t, s, batch("b"))
-	failAt(s, "committed", 1, nil)
-	_, err := s.Append(t.Context(), batch("c"))
-	require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
-	log, now := filepath.Join(dir, "log.db"), filepath.Join(t.TempDir(), "log.db")
-	failAt(s, "closed", 1, func(func(string) error) error {
-		return errors.Join(os.Rename(log, now), run("cp", filepath.Join(old, "log.db"), log))
-	})
-	err = s.Reopen(t.Context())
-	require.ErrorIs(t, err, eventstore.ErrCorrupt)
-	require.ErrorContains(t, err, "acknowledged")
-	_, err = s.ReadStream(t.Context(), "ride-1", 1, 10)
-	require.ErrorIs(t, err, eventstore.ErrCorrupt, "rather than a stream without its end")
-	head, err := s.Head(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, int64(6), head)
-	_, err = s.Append(t.Context(), batch("d"))
-	require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
-	require.ErrorIs(t, s.Reopen(t.Context()), eventstore.ErrCorrupt, "again")
-
-	require.NoError(t, errors.Join(os.Remove(log), os.Rename(now, log)))
-	require.NoError(t, s.Reopen(t.Context()), "the right file is back")
-	require.Len(t, all(t, s), 9)
-	sound(t, s)
-}
-
-func TestReopenChangesNothingWhereTheLogIsNot(t *testing.T) {
-	elsewhere := t.TempDir()
-	other := open(t, elsewhere, quiet)
-	appendTo(t, other, batch("x"))
-	for name, put := range map[string]func(dir string) error{
-		"nothing": func(string) error { return nil },
-		"an empty file": func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, "log.db"), nil, 0o600)
-		},
-		"another log": func(dir string) error {
-			return run("cp", filepath.Join(elsewhere, "log.db"), filepath.Join(elsewhere, "log.db-wal"), dir)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir, aside := t.TempDir(), filepath.Join(t.TempDir(), "log.db")
-			s := open(t, dir, quiet)
-			appendTo(t, s, batch("a"))
-			failAt(s, "committed", 1, nil)
-			_, err := s.Append(t.Context(), batch("b"))
-			require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
-			log, found := filepath.Join(dir, "log.db"), map[string]string{}
-			failAt(s, "closed", 1, func(func(string) error) error {
-				if err := errors.Join(os.Rename(log, aside), put(dir)); err != nil {
-					return err
-				}
-				found = sums(t, dir)
-				return nil
-			})
-			for range 2 {
-				require.ErrorIs(t, s.Reopen(t.Context()), eventstore.ErrCorrupt)
-				now := sums(t, dir)
-				delete(now, "log.db-shm") // every reader leaves its mark there
-				require.Equal(t, found, now)
-			}
-			for name := range found {
-				if strings.HasPrefix(name, "log.db") {
-					require.NoError(t, os.Remove(filepath.Join(dir, name)))
-				}
-			}
-			_ = os.Remove(log + "-shm")
-			require.NoError(t, os.Rename(aside, log))
-			require.NoError(t, s.Reopen(t.Context()), "the right file is back")
-			require.Len(t, all(t, s), 6)
-			sound(t, s)
-		})
-	}
-}
-
-func run(name string, args ...string) error {
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %w: %s", name, err, out)
-	}
-	return nil
-}
-
 func TestReopenWaitsForReadsAndGivesWayToClose(t *testing.T) {
 	s := open(t, t.TempDir(), quiet)
 	appendTo(t, s, batch("a"))
@@ -403,110 +286,4 @@ func TestReopenThatLosesItsPatienceSaysWhoIsInside(t *testing.T) {
 	s.SetPatience(10 * time.Second)
 	require.NoError(t, s.Reopen(t.Context()))
 	sound(t, s)
-}
-
-// TestStopsAndReopeningsBesideEverything has writes stop again and again, with
-// and without their last commit stored, while others append, read, follow and
-// reopen.
-func TestStopsAndReopeningsBesideEverything(t *testing.T) {
-	s := open(t, t.TempDir(), quiet)
-	stops := 60
-	if testing.Short() {
-		stops = 10
-	}
-	var left atomic.Int64
-	left.Store(int64(stops))
-	rng := rand.New(rand.NewPCG(1, 2)) // of the writer
-	s.Inject(func(point string, exec func(string) error) error {
-		switch {
-		case left.Load() <= 0, point == "closed", rng.IntN(40) != 0:
-			return nil
-		}
-		left.Add(-1)
-		if point == "write" && rng.IntN(2) == 0 {
-			return exec("ROLLBACK")
-		}
-		return errDisk
-	})
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	var reopeners, followers, appenders sync.WaitGroup
-	for range 2 {
-		reopeners.Go(func() {
-			for {
-				select {
-				case <-s.Stopped():
-				case <-ctx.Done():
-					return
-				}
-				if err := s.Reopen(ctx); err != nil && ctx.Err() == nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	followed := make([][]string, 3)
-	for f := range followed {
-		followers.Go(func() { followed[f] = follow(ctx, t, s) })
-	}
-	const each = 4
-	var ids atomic.Int64
-	for a := range each {
-		appenders.Go(func() {
-			for i := 0; left.Load() > 0; i++ {
-				id := fmt.Sprintf("%d-%d", a, i)
-				ids.Add(1)
-				for _, err := s.Append(ctx, batch(id)); err != nil; _, err = s.Append(ctx, batch(id)) {
-					if !errors.Is(err, eventstore.ErrOutcomeUnknown) {
-						t.Error(err)
-						return
-					}
-				}
-				if _, found, err := s.Committed(ctx, id); !found && !errors.Is(err, eventstore.ErrOutcomeUnknown) {
-					t.Errorf("acknowledged, and not committed: %s, %v", id, err)
-				}
-			}
-		})
-	}
-	appenders.Wait()
-	require.NoError(t, s.Reopen(ctx))
-	events := all(t, s)
-	require.Equal(t, 3*ids.Load(), int64(len(events)), "each append once")
-	appendTo(t, s, batch("last"))
-	followers.Wait()
-	cancel()
-	reopeners.Wait()
-	for _, seen := range followed {
-		require.Len(t, seen, len(events)+3)
-		for i, e := range events {
-			require.Equal(t, e.BatchID, seen[i], "position %d", i+1)
-		}
-	}
-	sound(t, s)
-}
-
-// follow reads the log as it grows, through the batch "last", and returns the
-// batch of each position.
-func follow(ctx context.Context, t *testing.T, s *sqlite.Store) (seen []string) {
-	for after := int64(0); ; {
-		page, err := s.ReadLog(ctx, after, 100, eventstore.Filter{})
-		if err != nil {
-			t.Error(err)
-			return seen
-		}
-		for _, e := range page.Events {
-			if e.Position != int64(len(seen))+1 {
-				t.Errorf("position %d after %d", e.Position, len(seen))
-			}
-			seen = append(seen, e.BatchID)
-		}
-		if n := len(seen); n > 0 && seen[n-1] == "last" {
-			return seen
-		}
-		after = page.Through.Position
-		if _, err := s.Wait(ctx, after); err != nil {
-			t.Error(err)
-			return seen
-		}
-	}
 }
