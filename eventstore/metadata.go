@@ -39,6 +39,9 @@ func (m Metadata) Encode() RawMetadata {
 	if len(m) == 0 {
 		return nil
 	}
+	if raw, ok := appendPlain(make([]byte, 0, 256), m); ok {
+		return raw
+	}
 	raw, err := json.Marshal(map[string]string(m))
 	if err != nil { // a map of strings always has a JSON form
 		panic(fmt.Sprintf("eventstore: encode metadata: %v", err))
@@ -48,10 +51,13 @@ func (m Metadata) Encode() RawMetadata {
 
 // Decode returns the metadata as a map that the caller owns, never nil.
 func (r RawMetadata) Decode() (Metadata, error) {
-	m := Metadata{}
 	if len(r) == 0 {
+		return Metadata{}, nil
+	}
+	if m, ok := decodePlain(r); ok {
 		return m, nil
 	}
+	m := Metadata{}
 	if err := json.Unmarshal(r, &m); err != nil {
 		return nil, fmt.Errorf("eventstore: decode metadata: %w", err)
 	}

@@ -3,6 +3,7 @@ package saga
 import (
 	"runtime/debug"
 	"strconv"
+	"strings"
 
 	"github.com/leat-go/leat/eventstore"
 )
@@ -55,7 +56,7 @@ func (e *eventInput) metadata() eventstore.Metadata {
 
 func (e *eventInput) correlation() string {
 	if id := e.metadata()[eventstore.CorrelationID]; id != "" {
-		return id
+		return strings.Clone(id) // it is kept, and all of the metadata is one string
 	}
 	return e.ID.String()
 }
