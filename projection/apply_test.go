@@ -76,10 +76,9 @@ func TestACheckpointMovedBySomebodyElseBlocks(t *testing.T) {
 	require.True(t, blocked)
 }
 
-// However the event fails, what came before it in the page is kept, nothing of
-// it is, and exactly it is named.
-func TestExactlyTheFailingEventIsFound(t *testing.T) {
-	ways := map[string]func(tx *Tx) error{
+// waysToFail are what a handler may do with its transaction that is a failure.
+func waysToFail() map[string]func(tx *Tx) error {
+	return map[string]func(tx *Tx) error{
 		"error": func(*Tx) error { return errFault },
 		"panic": func(*Tx) error { panic("oh") },
 		"constraint": func(tx *Tx) error {
@@ -114,7 +113,12 @@ func TestExactlyTheFailingEventIsFound(t *testing.T) {
 			return nil
 		},
 	}
-	for name, way := range ways {
+}
+
+// However the event fails, what came before it in the page is kept, nothing of
+// it is, and exactly it is named.
+func TestExactlyTheFailingEventIsFound(t *testing.T) {
+	for name, way := range waysToFail() {
 		t.Run(name, func(t *testing.T) {
 			l := newTape()
 			someMoves(l, 30)

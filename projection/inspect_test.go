@@ -40,13 +40,7 @@ func TestInspectSaysWhatIsWrongWithReadModels(t *testing.T) {
 
 	live, at := filepath.Join(dir, viewsDir, "ledger.v1.2.db"), filepath.Join(dir, viewsDir, "ledger.live")
 	edit := func(statement string) func(*testing.T) {
-		return func(t *testing.T) {
-			db, err := sqlite.Open(t.Context(), live, sqlite.Options{})
-			require.NoError(t, err)
-			_, err = db.Writer().Exec(statement)
-			require.NoError(t, err)
-			require.NoError(t, db.Close())
-		}
+		return func(t *testing.T) { editFile(t, live, statement) }
 	}
 	write := func(path, data string) func(*testing.T) {
 		return func(t *testing.T) { require.NoError(t, os.WriteFile(path, []byte(data), 0o600)) }
@@ -85,6 +79,15 @@ func TestInspectSaysWhatIsWrongWithReadModels(t *testing.T) {
 	list, err = Inspect(t.Context(), t.TempDir())
 	require.NoError(t, err)
 	require.Empty(t, list)
+}
+
+// editFile changes a file of a read model as another program does.
+func editFile(t *testing.T, path, statement string) {
+	db, err := sqlite.Open(t.Context(), path, sqlite.Options{})
+	require.NoError(t, err)
+	_, err = db.Writer().Exec(statement)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
 }
 
 // FuzzPointer: whatever a pointer file holds, it is refused or names files of

@@ -127,6 +127,24 @@ func tamper(t testing.TB, path, statements string) {
 	require.NoError(t, errors.Join(err, db.Close()))
 }
 
+// depositOnce appends a deposit to each of count accounts.
+func depositOnce(t *testing.T, store *sqlite.Store, prefix string, count int) {
+	for i := range count {
+		e, err := eventstore.Encode(Deposited{Account: fmt.Sprintf("%s%d", prefix, i), Cents: 1})
+		require.NoError(t, err)
+		_, err = store.Append(t.Context(), eventstore.Batch{Writes: []eventstore.Write{{Stream: fmt.Sprintf("account-%s%d", prefix, i), Events: []eventstore.EventData{e}}}})
+		require.NoError(t, err)
+	}
+}
+
+// putInto has dir hold these of another directory in place of its own.
+func putInto(t *testing.T, dir, from string, names ...string) {
+	for _, name := range names {
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, name)))
+		require.NoError(t, os.Rename(filepath.Join(from, name), filepath.Join(dir, name)))
+	}
+}
+
 // TestConsumersPastTheHeadOfARestoredLogStopAndSaySo puts an older log under
 // newer consumers, which is what somebody does who restores log.db alone.
 func TestConsumersPastTheHeadOfARestoredLogStopAndSaySo(t *testing.T) {
@@ -134,20 +152,12 @@ func TestConsumersPastTheHeadOfARestoredLogStopAndSaySo(t *testing.T) {
 	dir, seen, sent := t.TempDir(), &calls{}, &outside{}
 	offsets := bus.NewMemoryCheckpoints()
 	b := newBank(t, dir, serverless.Options{}, func(b *bank) { b.Saga(mirror()) }, seen.register(serverless.FromStart()))
-	deposit := func(store *sqlite.Store, prefix string, count int) {
-		for i := range count {
-			e, err := eventstore.Encode(Deposited{Account: fmt.Sprintf("%s%d", prefix, i), Cents: 1})
-			require.NoError(t, err)
-			_, err = store.Append(t.Context(), eventstore.Batch{Writes: []eventstore.Write{{Stream: fmt.Sprintf("account-%s%d", prefix, i), Events: []eventstore.EventData{e}}}})
-			require.NoError(t, err)
-		}
-	}
 	b.drain(t)
-	deposit(b.store, "a", n)
+	depositOnce(t, b.store, "a", n)
 	b.drain(t)
 	require.NoError(t, relay(t, b.store, sent, offsets))
 	backup := backUp(t, b.store)
-	deposit(b.store, "ab", more)
+	depositOnce(t, b.store, "ab", more)
 	b.drain(t)
 	require.NoError(t, relay(t, b.store, sent, offsets))
 	head, err := b.store.Head(t.Context())
@@ -156,12 +166,9 @@ func TestConsumersPastTheHeadOfARestoredLogStopAndSaySo(t *testing.T) {
 	require.NoError(t, errors.Join(b.Close(), b.store.Close()))
 
 	mixed := restored(t, backup)
-	for _, name := range []string{"consumers.db", "sagas.db", "views"} {
-		require.NoError(t, os.RemoveAll(filepath.Join(mixed, name)))
-		require.NoError(t, os.Rename(filepath.Join(dir, name), filepath.Join(mixed, name)))
-	}
+	putInto(t, mixed, dir, "consumers.db", "sagas.db", "views")
 	store := openStore(t, mixed, nil)
-	deposit(store, "o", 2*more+5) // past where the consumers are
+	depositOnce(t, store, "o", 2*more+5) // past where the consumers are
 	seen.take()
 	sent.take()
 	says := func(err error, consumer string) {
@@ -172,21 +179,19 @@ func TestConsumersPastTheHeadOfARestoredLogStopAndSaySo(t *testing.T) {
 		t.Log(err)
 	}
 
+	for consumer, register := range map[string]func(*serverless.Host){
+		"mirror":   func(h *serverless.Host) { h.Saga(mirror()) },
+		"balances": func(h *serverless.Host) { h.Project(defineBalances(1)) },
+	} {
+		h := serverless.New(store, &serverless.Options{Logger: quiet()})
+		register(h)
+		err = h.Open(t.Context())
+		require.ErrorIs(t, err, eventstore.ErrRewound)
+		says(err, consumer)
+		require.NoError(t, h.Close())
+	}
+
 	h := serverless.New(store, &serverless.Options{Logger: quiet()})
-	h.Saga(mirror())
-	err = h.Open(t.Context())
-	require.ErrorIs(t, err, eventstore.ErrRewound)
-	says(err, "mirror")
-	require.NoError(t, h.Close())
-
-	h = serverless.New(store, &serverless.Options{Logger: quiet()})
-	h.Project(defineBalances(1))
-	err = h.Open(t.Context())
-	require.ErrorIs(t, err, eventstore.ErrRewound)
-	says(err, "balances")
-	require.NoError(t, h.Close())
-
-	h = serverless.New(store, &serverless.Options{Logger: quiet()})
 	serverless.OnEvent(h, "receipt", seen.handle)
 	_, err = h.Drain(t.Context(), serverless.Budget{Time: time.Minute})
 	require.ErrorIs(t, err, serverless.ErrBlocked)
@@ -203,10 +208,7 @@ func TestConsumersPastTheHeadOfARestoredLogStopAndSaySo(t *testing.T) {
 	// the backup.
 	require.NoError(t, projection.Remove(mixed, "balances"))
 	require.NoError(t, store.Close())
-	fresh := restored(t, backup)
-	for _, name := range []string{"consumers.db", "sagas.db"} {
-		require.NoError(t, os.Rename(filepath.Join(fresh, name), filepath.Join(mixed, name)))
-	}
+	putInto(t, mixed, restored(t, backup), "consumers.db", "sagas.db")
 	again := newBank(t, mixed, serverless.Options{}, func(b *bank) { b.Saga(mirror()) }, seen.register(serverless.FromStart()))
 	again.drain(t)
 	require.Len(t, seen.take(), 2*more+5)

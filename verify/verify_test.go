@@ -61,18 +61,6 @@ func TestASoundStoreHasNoFindingsAndIsNotChanged(t *testing.T) {
 		readOnly(t, dir)
 		require.Empty(t, unchanged(t, dir).Findings)
 	})
-	t.Run("open for reading in this process", func(t *testing.T) {
-		dir := t.TempDir()
-		_, stop := desk(t, dir, 3)
-		stop()
-		s, err := sqlite.OpenReadOnly(t.Context(), dir)
-		require.NoError(t, err)
-		defer func() { require.NoError(t, s.Close()) }()
-		r, err := verify.Dir(t.Context(), dir)
-		require.NoError(t, err)
-		require.Empty(t, r.Findings)
-		require.Equal(t, verify.BesideOwner, r.Looked, "copying would drop the locks of the one that is open")
-	})
 	t.Run("empty", func(t *testing.T) {
 		dir := t.TempDir()
 		require.NoError(t, open(t, dir).Close())
@@ -88,6 +76,19 @@ func TestASoundStoreHasNoFindingsAndIsNotChanged(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, r.Findings)
 	})
+}
+
+func TestASoundStoreThatIsOpenForReadingInThisProcessHasNoFindings(t *testing.T) {
+	dir := t.TempDir()
+	_, stop := desk(t, dir, 3)
+	stop()
+	s, err := sqlite.OpenReadOnly(t.Context(), dir)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	r, err := verify.Dir(t.Context(), dir)
+	require.NoError(t, err)
+	require.Empty(t, r.Findings)
+	require.Equal(t, verify.BesideOwner, r.Looked, "copying would drop the locks of the one that is open")
 }
 
 func TestVerifyBesideAnOwnerAtFullLoadFindsNothing(t *testing.T) {
@@ -175,6 +176,30 @@ func TestOwnersComeAndGoWhileItIsVerified(t *testing.T) {
 	require.Empty(t, unchanged(t, dir).Findings)
 }
 
+// from puts files of another directory into one.
+func from(other string, names ...string) func(*testing.T, string) {
+	return func(t *testing.T, dir string) {
+		for _, name := range names {
+			data, err := os.ReadFile(filepath.Join(other, name))
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
+		}
+	}
+}
+
+// requireFinding demands a finding, and of each that somebody can use it.
+func requireFinding(t *testing.T, r verify.Report, file, place, says string) {
+	t.Helper()
+	found := false
+	for _, f := range r.Findings {
+		require.NotEmpty(t, f.Remedy, "%v", f)
+		require.NotContains(t, f.String(), "leat-verify-", "the copy is nobody's concern")
+		require.NotContains(t, f.String(), "\n")
+		found = found || f.File == file && f.Place == place && contains(f.Reason, says)
+	}
+	require.True(t, found, "%+v", r.Findings)
+}
+
 func TestDamageIsFoundWithPlaceAndRemedy(t *testing.T) {
 	good := t.TempDir()
 	_, stop := desk(t, good, 10)
@@ -192,15 +217,6 @@ func TestDamageIsFoundWithPlaceAndRemedy(t *testing.T) {
 	require.NoError(t, h.Close())
 	require.NoError(t, s.Close())
 
-	from := func(other string, names ...string) func(*testing.T, string) {
-		return func(t *testing.T, dir string) {
-			for _, name := range names {
-				data, err := os.ReadFile(filepath.Join(other, name))
-				require.NoError(t, err)
-				require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
-			}
-		}
-	}
 	for name, c := range map[string]struct {
 		damage      func(t *testing.T, dir string)
 		file, place string
@@ -245,14 +261,7 @@ func TestDamageIsFoundWithPlaceAndRemedy(t *testing.T) {
 			c.damage(t, dir)
 			r := unchanged(t, dir)
 			require.False(t, r.OK())
-			found := false
-			for _, f := range r.Findings {
-				require.NotEmpty(t, f.Remedy, "%v", f)
-				require.NotContains(t, f.String(), "leat-verify-", "the copy is nobody's concern")
-				require.NotContains(t, f.String(), "\n")
-				found = found || f.File == c.file && f.Place == c.place && contains(f.Reason, c.says)
-			}
-			require.True(t, found, "%+v", r.Findings)
+			requireFinding(t, r, c.file, c.place, c.says)
 			raw, err := json.Marshal(r)
 			require.NoError(t, err)
 			require.Contains(t, string(raw), `"findings":[{"file":"`)
