@@ -43,15 +43,22 @@ func batch(id string) eventstore.Batch {
 	}})
 }
 
+// stopAt has the store stop with this batch, whose commit is answered by an
+// error and stored.
+func stopAt(t *testing.T, s *sqlite.Store, id string) {
+	t.Helper()
+	failAt(s, "committed", 1, nil)
+	_, err := s.Append(t.Context(), batch(id))
+	require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+}
+
 func TestReopenShowsWhatAnUnknownCommitHasStored(t *testing.T) {
 	s := open(t, t.TempDir(), quiet)
 	appendTo(t, s, batch("a"))
-	failAt(s, "committed", 1, nil)
-	_, err := s.Append(t.Context(), batch("b"))
-	require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+	stopAt(t, s, "b")
 	require.ErrorIs(t, s.Err(), errDisk)
 	<-s.Stopped()
-	_, _, err = s.Committed(t.Context(), "b")
+	_, _, err := s.Committed(t.Context(), "b")
 	require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
 	require.Len(t, all(t, s), 3, "what was not acknowledged is not shown")
 	waited := make(chan int64, 1)
@@ -175,9 +182,7 @@ func TestReopenClosesEveryConnectionFirst(t *testing.T) {
 	s := open(t, dir, quiet)
 	appendTo(t, s, batch("a"))
 	require.NotEmpty(t, descriptors(t, dir))
-	failAt(s, "committed", 1, nil)
-	_, err := s.Append(t.Context(), batch("b"))
-	require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+	stopAt(t, s, "b")
 	var left []string
 	failAt(s, "closed", 1, func(func(string) error) error {
 		left = descriptors(t, dir)
@@ -210,9 +215,7 @@ func descriptors(t *testing.T, dir string) (open []string) {
 // write-ahead log.
 func TestReopenBesideAnotherProgram(t *testing.T) {
 	stop := func(s *sqlite.Store, id string) {
-		failAt(s, "committed", 1, nil)
-		_, err := s.Append(t.Context(), batch(id))
-		require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+		stopAt(t, s, id)
 		s.Inject(nil)
 	}
 	dir := t.TempDir()
@@ -239,9 +242,7 @@ func TestReopenBesideAnotherProgram(t *testing.T) {
 func TestReopenWaitsForReadsAndGivesWayToClose(t *testing.T) {
 	s := open(t, t.TempDir(), quiet)
 	appendTo(t, s, batch("a"))
-	failAt(s, "committed", 1, nil)
-	_, err := s.Append(t.Context(), batch("b"))
-	require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+	stopAt(t, s, "b")
 	s.Inject(nil)
 
 	leave := s.Enter(t)
@@ -271,13 +272,11 @@ func TestReopenWaitsForReadsAndGivesWayToClose(t *testing.T) {
 func TestReopenThatLosesItsPatienceSaysWhoIsInside(t *testing.T) {
 	s := open(t, t.TempDir(), quiet)
 	appendTo(t, s, batch("a"))
-	failAt(s, "committed", 1, nil)
-	_, err := s.Append(t.Context(), batch("b"))
-	require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+	stopAt(t, s, "b")
 	s.Inject(nil)
 	s.SetPatience(time.Millisecond)
 	leave := s.Enter(t)
-	err = s.Reopen(t.Context())
+	err := s.Reopen(t.Context())
 	require.ErrorIs(t, err, eventstore.ErrBusy)
 	require.ErrorContains(t, err, "a call of this program (test)")
 	require.NotErrorIs(t, err, context.DeadlineExceeded, "the caller set no deadline")

@@ -20,12 +20,10 @@ func TestReopenIsRefusedWhereTheWriteAheadLogIsGone(t *testing.T) {
 	for i := range 50 {
 		appendTo(t, s, batch(fmt.Sprint(i)))
 	}
-	failAt(s, "committed", 1, nil)
-	_, err := s.Append(t.Context(), batch("unknown"))
-	require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+	stopAt(t, s, "unknown")
 	require.NoError(t, os.Remove(filepath.Join(dir, "log.db-wal")))
 	for range 3 {
-		err = s.Reopen(t.Context())
+		err := s.Reopen(t.Context())
 		require.ErrorIs(t, err, eventstore.ErrCorrupt)
 		require.ErrorContains(t, err, "Backup")
 	}
@@ -45,14 +43,12 @@ func TestReopenNeverGoesBack(t *testing.T) {
 	old := filepath.Join(t.TempDir(), "old")
 	require.NoError(t, s.Backup(t.Context(), old))
 	appendTo(t, s, batch("b"))
-	failAt(s, "committed", 1, nil)
-	_, err := s.Append(t.Context(), batch("c"))
-	require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+	stopAt(t, s, "c")
 	log, now := filepath.Join(dir, "log.db"), filepath.Join(t.TempDir(), "log.db")
 	failAt(s, "closed", 1, func(func(string) error) error {
 		return errors.Join(os.Rename(log, now), run("cp", filepath.Join(old, "log.db"), log))
 	})
-	err = s.Reopen(t.Context())
+	err := s.Reopen(t.Context())
 	require.ErrorIs(t, err, eventstore.ErrCorrupt)
 	require.ErrorContains(t, err, "acknowledged")
 	_, err = s.ReadStream(t.Context(), "ride-1", 1, 10)
@@ -87,9 +83,7 @@ func TestReopenChangesNothingWhereTheLogIsNot(t *testing.T) {
 			dir, aside := t.TempDir(), filepath.Join(t.TempDir(), "log.db")
 			s := open(t, dir, quiet)
 			appendTo(t, s, batch("a"))
-			failAt(s, "committed", 1, nil)
-			_, err := s.Append(t.Context(), batch("b"))
-			require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+			stopAt(t, s, "b")
 			log, found := filepath.Join(dir, "log.db"), map[string]string{}
 			failAt(s, "closed", 1, func(func(string) error) error {
 				if err := errors.Join(os.Rename(log, aside), put(dir)); err != nil {
