@@ -2,6 +2,7 @@ package projection
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"slices"
 	"testing"
@@ -50,6 +51,32 @@ func TestSkipMakesADeadLetterOfExactlyTheFailingEvents(t *testing.T) {
 	_, err = p.Rebuild(t.Context(), nil)
 	require.ErrorIs(t, err, errFault, "an event that did not fail before must not be lost by a rebuild")
 	require.Equal(t, len(bad), p.Status().DeadLetters)
+}
+
+// panicking is an argument of a statement that cannot say what it is.
+type panicking struct{}
+
+func (panicking) Value() (driver.Value, error) { panic("no value") }
+
+func TestAnArgumentThatPanicsIsAFailureOfItsEvent(t *testing.T) {
+	l := newTape()
+	someMoves(l, 20)
+	d := Define("ledger", 1, ledgerSchema, On(func(_ context.Context, tx *Tx, e eventstore.Of[moved]) error {
+		args := []any{e.Payload.Account, e.Payload.Cents}
+		if e.Position == 14 {
+			args[1] = panicking{}
+		}
+		_, err := tx.Exec(`INSERT INTO account (id, mix, moves) VALUES (?, ?, 1) ON CONFLICT (id) DO UPDATE SET moves = moves + 1`, args...)
+		return err
+	}), OnFailure(Skip), once)
+	p := openTest(t, t.TempDir(), l, d)
+	require.NoError(t, deliver(t, p, l, 30))
+	letters, err := p.DeadLetters(t.Context())
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	require.Equal(t, int64(14), letters[0].Position)
+	require.Contains(t, letters[0].Err, "no value")
+	require.Equal(t, l.head(), p.Status().Position)
 }
 
 func TestAParkedStreamWaitsAndOthersProceed(t *testing.T) {

@@ -94,11 +94,12 @@ type rebuilding struct {
 // identical. Whoever runs no router brings the live file to the end first,
 // with Apply.
 //
-// It gives way to appends: the pages are applied on a thread of the lowest
-// priority, where the system has priorities of threads (Linux).
+// It gives way to appends: the pages are applied on a thread of low priority,
+// where the system has priorities of threads (Linux). The comparison at the end
+// is not: the live file is held meanwhile.
 //
-// progress may be nil; it is called after every page, by one goroutine at a
-// time, and Rebuild waits for it.
+// progress may be nil; it is called after every page, in another goroutine that
+// Rebuild waits for. It must not panic.
 //
 // An event that fails and that the live file has as a dead letter or parked is
 // set aside in the new file as well; any other failing event ends the rebuild
@@ -141,7 +142,16 @@ func (p *Projection) Rebuild(ctx context.Context, progress func(Progress)) (_ Re
 			progress(now)
 		}
 	}
-	if err := background.Do(func() error { return p.buildBeside(ctx, v, report) }); err != nil {
+	err = background.Do(func() error {
+		if err := p.buildBeside(ctx, v, report); err != nil {
+			return err
+		}
+		if err := p.syncRebuilt(ctx, v); err != nil {
+			return err
+		}
+		return p.buildBeside(ctx, v, report) // what was appended meanwhile
+	})
+	if err != nil {
 		return Rebuilt{}, err
 	}
 	if err := p.lock(ctx); err != nil {

@@ -198,37 +198,6 @@ func TestCloseEndsARebuild(t *testing.T) {
 	require.Equal(t, Closed, p.Status().State)
 }
 
-// What is thrown away after a crash need not be synced, and what serves must be.
-func TestAFileIsSyncedOnceItServes(t *testing.T) {
-	synchronous := func(v *view) (mode int) {
-		require.NoError(t, v.db.Writer().QueryRow(`PRAGMA synchronous`).Scan(&mode))
-		return mode
-	}
-	const off, normal = 0, 1
-	l, dir := newTape(), t.TempDir()
-	someMoves(l, 2*RebuildPage)
-	p := openTest(t, dir, l, ledger(1, nil))
-	require.NoError(t, deliver(t, p, l, 1000))
-	require.Equal(t, normal, synchronous(p.live.view))
-	v, err := createView(t.Context(), p.files, fileID{"ledger", 1, 7}, p.def, purposeRebuild)
-	require.NoError(t, err)
-	require.Equal(t, off, synchronous(v))
-	require.NoError(t, v.db.Close())
-	got, err := p.Rebuild(t.Context(), nil)
-	require.NoError(t, err)
-	require.True(t, got.Identical)
-	require.False(t, p.live.scratch)
-	require.Equal(t, normal, synchronous(p.live.view))
-	someMoves(l, 10)
-	require.NoError(t, deliver(t, p, l, 1000))
-	require.Equal(t, l.head(), requireFold(t, p, l))
-	require.NoError(t, p.Close())
-	v, err = createView(t.Context(), p.files, fileID{"ledger", 2, 8}, p.def, purposeUpgrade)
-	require.NoError(t, err)
-	require.Equal(t, normal, synchronous(v))
-	require.NoError(t, v.db.Close())
-}
-
 // An error at any step leaves one file or the other, and so does a start after it.
 func TestAnErrorAtEveryStepOfASwap(t *testing.T) {
 	for _, step := range []string{stepCreated, stepBuilding, stepPaused, stepBuilt, stepSettled, stepPointerWritten, stepPointerRenamed, stepSwapped} {

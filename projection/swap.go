@@ -133,28 +133,24 @@ func (p *Projection) settleFile(v *view) error {
 	if busy != 0 {
 		return v.wrap(errors.New("another program has the file open and keeps its WAL from being moved"))
 	}
-	if v.scratch {
-		if err := p.syncScratch(v); err != nil {
-			return err
-		}
-	}
 	return disk.SyncPath(p.files.dir)
 }
 
-// syncScratch syncs a file that was never synced, all of it at once, and opens
+// syncRebuilt syncs a file that was never synced, all of it at once, and opens
 // it as the others are. It is closed in between: to close any descriptor of a
-// file gives up the locks that SQLite has on it.
-func (p *Projection) syncScratch(v *view) error {
+// file gives up the locks that SQLite has on it. It takes as long as the disk
+// takes for the file, so the gate is not held meanwhile.
+func (p *Projection) syncRebuilt(ctx context.Context, v *view) error {
 	if err := v.db.Close(); err != nil {
 		return v.wrap(err)
 	}
 	if err := disk.SyncPath(p.files.path(v.id)); err != nil {
 		return v.wrap(err)
 	}
-	db, err := p.files.open(context.Background(), v.id, sqlite.Normal) // the exchange is not cancelled half way
+	db, err := p.files.open(ctx, v.id, sqlite.Normal)
 	if err != nil {
 		return v.wrap(err)
 	}
-	v.db, v.scratch = db, false
+	v.db = db
 	return nil
 }

@@ -65,7 +65,6 @@ type view struct {
 	// verdict says what becomes of an event that failed for good.
 	verdict func(ctx context.Context, position int64) (Policy, error)
 	once    bool // a failing event is not retried
-	scratch bool // never synced: of no use to another process
 
 	saved   eventstore.Anchor // the checkpoint in the file
 	through eventstore.Anchor // scanned; at or past saved
@@ -90,7 +89,7 @@ type attempt struct {
 func createView(ctx context.Context, f files, id fileID, def *Definition, purpose string) (_ *view, err error) {
 	durability := sqlite.Normal
 	if purpose == purposeRebuild {
-		durability = sqlite.Off
+		durability = sqlite.Off // see syncRebuilt
 	}
 	db, err := f.open(ctx, id, durability)
 	if err != nil {
@@ -105,7 +104,7 @@ func createView(ctx context.Context, f files, id fileID, def *Definition, purpos
 		return nil, err
 	}
 	crash.At(crash.ViewMade)
-	v := &view{id: id, def: def, db: db, scratch: durability == sqlite.Off}
+	v := &view{id: id, def: def, db: db}
 	return v, v.load(ctx)
 }
 

@@ -31,42 +31,41 @@ type Tx struct {
 
 // Exec runs a statement. A text of several is looked at once, before the first:
 // it must not end the transaction.
-func (tx *Tx) Exec(query string, args ...any) (result sql.Result, err error) {
-	err = withRaw(tx.conn, func(c *sqlite3.SQLiteConn) error {
-		if c.AutoCommit() {
-			return ErrEnded
-		}
-		result, err = tx.run(c, query, args)
-		return err
-	})
-	return result, err
+func (tx *Tx) Exec(query string, args ...any) (sql.Result, error) {
+	return tx.run(query, args, true)
 }
 
 // exec runs a statement whether a transaction is open or not.
-func (tx *Tx) exec(query string, args ...any) (result sql.Result, err error) {
-	err = withRaw(tx.conn, func(c *sqlite3.SQLiteConn) error {
-		result, err = tx.run(c, query, args)
-		return err
-	})
-	return result, err
+func (tx *Tx) exec(query string, args ...any) (sql.Result, error) {
+	return tx.run(query, args, false)
 }
 
 // run runs a statement of the connection's cache. It spares what database/sql
-// does for each, and takes the same arguments.
-func (tx *Tx) run(c *sqlite3.SQLiteConn, query string, args []any) (driver.Result, error) {
-	tx.args = tx.args[:0]
+// does for each, and takes the same arguments. These are converted before the
+// driver's connection is taken: a driver.Valuer is the caller's code, and a
+// panic in there would close the connection.
+func (tx *Tx) run(query string, args []any, inside bool) (result sql.Result, err error) {
+	named := tx.args[:0]
+	tx.args = nil // a Valuer may come here again
 	for i, a := range args {
-		named := driver.NamedValue{Ordinal: i + 1}
-		if n, ok := a.(sql.NamedArg); ok {
-			named.Name, a = n.Name, n.Value
+		n := driver.NamedValue{Ordinal: i + 1}
+		if arg, ok := a.(sql.NamedArg); ok {
+			n.Name, a = arg.Name, arg.Value
 		}
-		var err error
-		if named.Value, err = driver.DefaultParameterConverter.ConvertValue(a); err != nil {
+		if n.Value, err = driver.DefaultParameterConverter.ConvertValue(a); err != nil {
 			return nil, fmt.Errorf("sqlite: argument %d: %w", i+1, err)
 		}
-		tx.args = append(tx.args, named)
+		named = append(named, n)
 	}
-	return c.ExecContext(context.Background(), query, tx.args)
+	tx.args = named
+	err = withRaw(tx.conn, func(c *sqlite3.SQLiteConn) error {
+		if inside && c.AutoCommit() {
+			return ErrEnded
+		}
+		result, err = c.ExecContext(context.Background(), query, named)
+		return err
+	})
+	return result, err
 }
 
 // Query runs a query. The caller closes the rows and looks at their Err.
