@@ -78,7 +78,7 @@ type Host struct {
 	events    []*eventFunction
 	models    []*Model
 	sagas     []*saga.Definition
-	sources   []Source
+	sources   []*source
 	names     map[string]string // to what they name
 	problems  []error
 

@@ -98,7 +98,7 @@ func (k *keeper) restore(ctx context.Context) bool {
 			k.logger.Info("the store was opened again: appends go on", "after", time.Since(began).Round(time.Millisecond), "attempts", attempt)
 			return true
 		}
-		wait := reopenWait(attempt)
+		wait := backoff(attempt, MinReopen, MaxReopen)
 		k.note(StoreStatus{
 			Stopped: true, Cause: errorText(cause), Since: began,
 			Attempts: attempt, Error: errorText(err), NextAttempt: time.Now().Add(wait),
@@ -109,12 +109,11 @@ func (k *keeper) restore(ctx context.Context) bool {
 	}
 }
 
-// reopenWait returns how long to wait after so many attempts: up to twice as
-// long each time, and at least half of that.
-func reopenWait(attempts int) time.Duration {
-	most := MaxReopen
+// backoff returns how long to wait after so many attempts: least at first, and
+// up to twice as long each time until it is most, or at random down to half.
+func backoff(attempts int, least, most time.Duration) time.Duration {
 	if shift := attempts - 1; shift < 16 {
-		most = min(most, MinReopen<<shift)
+		most = min(most, least<<shift)
 	}
 	return most/2 + rand.N(most/2)
 }

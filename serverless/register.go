@@ -189,7 +189,7 @@ func (h *Host) Source(s Source) {
 		h.reject("source", fmt.Errorf("is nil"))
 		return
 	}
-	h.sources = append(h.sources, s)
+	h.sources = append(h.sources, &source{Source: s})
 }
 
 // registering panics once the host is open: what is added then would be

@@ -45,6 +45,9 @@ type Status struct {
 	Head int64
 	// Store says whether the store takes appends.
 	Store StoreStatus
+	// Inputs are the sources, in the order of registration: what the store did
+	// not take is tried again.
+	Inputs []Inputs
 	// Consumers are in the order of registration: projections, functions, sagas.
 	Consumers []Consumer
 	// Sagas are the instances, the outbox and the timers; zero without sagas.
@@ -83,6 +86,9 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 	}
 	for _, n := range dead {
 		st.DeadLetters += n
+	}
+	for _, src := range h.sources {
+		st.Inputs = append(st.Inputs, src.now())
 	}
 	running := h.running()
 	add := func(c bus.Consumer, kind string, dead int) error {

@@ -2,6 +2,7 @@ package serverless
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,15 +16,19 @@ import (
 //
 // What it releases must be idempotent (a command id from the input's identity,
 // say): after a crash the host asks again, and the source finds in the log, or
-// by the duplicate commit, what was taken already. A source is called from one
-// goroutine at a time.
+// by the duplicate commit, what was taken already. So it does where Release
+// fails with the store's ErrOutcomeUnknown or ErrBusy, or because the store has
+// stopped: no input is lost because of a full disk, say. Any other error of a
+// source ends the Run or Drain. A source is called from one goroutine at a time.
 type Source interface {
 	// Next returns when the next input is due; false where there is none for
 	// now. An input that is overdue is due now.
 	Next(ctx context.Context) (at time.Time, ok bool, err error)
 	// Release issues every input due at or before until, and returns when all
-	// are acknowledged. With Options.Ordered it issues them through Host.Do,
-	// with this ctx, one after the other.
+	// are acknowledged. Where it returns an error, wrapped so that errors.Is
+	// finds the store's, those that were not acknowledged stay due: it is called
+	// again, until the store takes them. With Options.Ordered it issues them
+	// through Host.Do, with this ctx, one after the other.
 	Release(ctx context.Context, until time.Time) error
 }
 
@@ -130,7 +135,7 @@ func sleepUntil(ctx context.Context, at time.Time) error {
 
 // nextInput returns the earliest outside input and its source; a nil source
 // where there is none.
-func (s *session) nextInput(ctx context.Context) (at time.Time, from Source, err error) {
+func (s *session) nextInput(ctx context.Context) (at time.Time, from *source, err error) {
 	for _, src := range s.host.sources {
 		t, ok, err := src.Next(ctx)
 		if err != nil {
@@ -145,8 +150,8 @@ func (s *session) nextInput(ctx context.Context) (at time.Time, from Source, err
 
 // release advances the clock to the input, or to the last of those that may go
 // with it, and releases what is due.
-func (s *session) release(ctx context.Context, src Source, until, before time.Time) error {
-	if g, ok := src.(Grouping); ok {
+func (s *session) release(ctx context.Context, src *source, until, before time.Time) error {
+	if g, ok := src.Source.(Grouping); ok {
 		last, err := g.Together(ctx, before)
 		if err != nil {
 			return fmt.Errorf("serverless: source: %w", err)
@@ -170,8 +175,12 @@ func (s *session) release(ctx context.Context, src Source, until, before time.Ti
 		if !ok || at.After(until) {
 			continue
 		}
-		if err := src.Release(ctx, until); err != nil {
-			return fmt.Errorf("serverless: release inputs due until %s: %w", until.Format(time.RFC3339Nano), err)
+		err = h.releaseInputs(ctx, src, until, false)
+		if err != nil && !errors.Is(err, ErrStopped) && !errors.Is(err, ErrMoreWork) {
+			err = fmt.Errorf("serverless: %w", err)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -193,7 +202,7 @@ func releaseOf(ctx context.Context) *session {
 }
 
 // keepFollowing follows a source, also after the store had stopped.
-func (h *Host) keepFollowing(ctx context.Context, src Source) error {
+func (h *Host) keepFollowing(ctx context.Context, src *source) error {
 	for {
 		err := h.follow(ctx, src)
 		if again, stopped := h.keeper.excused(ctx, err, true); !again || stopped != nil {
@@ -203,7 +212,7 @@ func (h *Host) keepFollowing(ctx context.Context, src Source) error {
 }
 
 // follow releases a source's inputs by a clock that moves by itself.
-func (h *Host) follow(ctx context.Context, src Source) error {
+func (h *Host) follow(ctx context.Context, src *source) error {
 	for {
 		head, err := h.store.Head(ctx)
 		if err != nil {
@@ -214,8 +223,8 @@ func (h *Host) follow(ctx context.Context, src Source) error {
 			return fmt.Errorf("source: %w", err)
 		}
 		if now := h.clock.Now(); ok && !at.After(now) {
-			if err := src.Release(ctx, now); err != nil {
-				return fmt.Errorf("release inputs due until %s: %w", now.Format(time.RFC3339Nano), err)
+			if err := h.releaseInputs(ctx, src, now, true); err != nil {
+				return err
 			}
 			continue
 		}

@@ -92,6 +92,8 @@ type planner struct {
 	plans int // left to start
 	next  int
 	gap   time.Duration
+	// refuse is asked before each; nil for never.
+	refuse func(i int) error
 }
 
 const plan = 5 // rounds of a plan
@@ -105,6 +107,11 @@ func (p *planner) Next(context.Context) (time.Time, bool, error) {
 func (p *planner) Release(ctx context.Context, until time.Time) error {
 	for p.next < p.plans && !p.at(p.next).After(until) {
 		id := fmt.Sprintf("p%d", p.next)
+		if p.refuse != nil {
+			if err := p.refuse(p.next); err != nil {
+				return err
+			}
+		}
 		_, err := p.b.Do(ctx, serverless.Request{Function: "start_plan", ID: "start-" + id, Payload: StartPlan{
 			Plan: id, Rounds: plan, Every: time.Duration(1+p.next%7) * time.Minute,
 		}})
