@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -129,6 +130,36 @@ func TestWhatIsReadAheadIsUsed(t *testing.T) {
 		}
 		require.Equal(t, 500, c.read, "a loop that ends early reads one page")
 	}
+}
+
+// together is a log in which a page past the second comes when another is asked
+// for as well.
+type together struct {
+	eventstore.LogReader
+	met chan struct{}
+}
+
+func (l together) ReadLog(ctx context.Context, after int64, limit int, f eventstore.Filter) (eventstore.Page, error) {
+	if after == 1000 || after == 1500 {
+		select {
+		case l.met <- struct{}{}:
+		case <-l.met:
+		case <-ctx.Done():
+			return eventstore.Page{}, ctx.Err()
+		}
+	}
+	return l.LogReader.ReadLog(ctx, after, limit, f)
+}
+
+func TestTwoPagesAreReadAtOnce(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	n := 0
+	for _, err := range eventstore.Log(ctx, together{loggedStore(t), make(chan struct{})}, 0, eventstore.Filter{}) {
+		require.NoError(t, err, "one page waits for the other")
+		n++
+	}
+	require.Equal(t, logged, n)
 }
 
 type shortPages struct {

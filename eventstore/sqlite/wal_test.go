@@ -148,7 +148,7 @@ func TestAWriteAheadLogStaysShortBesideReadersThatComeAndGo(t *testing.T) {
 	cancel()
 	readers.Wait()
 	t.Logf("%.1f MiB at most", float64(largest)/(1<<20))
-	require.Less(t, largest, int64(40<<20)) // 2 MiB on an idle machine
+	require.Less(t, largest, int64(45<<20), "three quarters of what was written; 2 MiB on an idle machine")
 }
 
 // latencies are of appends.
