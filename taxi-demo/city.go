@@ -119,7 +119,7 @@ func removeFiles(dir string) error {
 	if err := removeViews(dir); err != nil {
 		return err
 	}
-	names := []string{"witness", "witness.tmp", "receipts.txt"}
+	names := []string{"witness", "witness.tmp", "parts", "parts.tmp", "receipts.txt"}
 	for _, db := range []string{"log.db", "sagas.db", "consumers.db"} {
 		names = append(names, db, db+"-wal", db+"-shm", db+"-journal") // a killed demo leaves them
 	}
@@ -166,11 +166,6 @@ func removeViews(dir string) error {
 }
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
-
-// logger writes warnings to err, where the status line is not in the way.
-func (t terminal) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-}
 
 // runLive runs the city by a clock that is speed times as fast as the wall's,
 // until ctx ends.
