@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"github.com/leat-go/leat/clock"
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/internal/crash"
+	"github.com/leat-go/leat/internal/parts"
 	"github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -146,7 +146,7 @@ func Open(ctx context.Context, dir string, log eventstore.LogReader, clk clock.C
 	if err != nil {
 		return nil, fmt.Errorf("saga: %w", err)
 	}
-	db, err := sqlite.OpenFormat(ctx, filepath.Join(dir, FileName), sqlite.Format{ApplicationID: applicationID, Migrations: sub}, sqlite.Options{Durability: durability, Logger: o.Logger})
+	db, err := parts.Open(ctx, dir, FileName, sqlite.Format{ApplicationID: applicationID, Migrations: sub}, sqlite.Options{Durability: durability, Logger: o.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("saga: %w", err)
 	}

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"path/filepath"
 	"strings"
 
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/parts"
 	"github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -37,7 +37,7 @@ func openLedger(ctx context.Context, dir string, logger *slog.Logger) (*ledger, 
 	if err != nil {
 		return nil, fmt.Errorf("serverless: %w", err)
 	}
-	db, err := sqlite.OpenFormat(ctx, filepath.Join(dir, ledgerFile), sqlite.Format{ApplicationID: ledgerID, Migrations: sub}, sqlite.Options{Durability: sqlite.Full, Logger: logger})
+	db, err := parts.Open(ctx, dir, ledgerFile, sqlite.Format{ApplicationID: ledgerID, Migrations: sub}, sqlite.Options{Durability: sqlite.Full, Logger: logger})
 	if err != nil {
 		return nil, fmt.Errorf("serverless: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/parts"
 	"github.com/leat-go/leat/saga"
 )
 
@@ -96,7 +97,7 @@ func notLookedAt(path, what string, info os.FileInfo) eventstore.Finding {
 
 // belongs tells whether a file of the directory is one of a store.
 func belongs(name string) bool {
-	return name == witnessName || name == manifestName || slices.Contains(databases, databaseOf(name))
+	return name == witnessName || name == manifestName || name == parts.FileName || slices.Contains(databases, databaseOf(name))
 }
 
 // The files of a database: itself, what stands beside it and is part of it.

@@ -14,6 +14,7 @@ import (
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/eventstore/sqlite"
+	"github.com/leat-go/leat/internal/parts"
 	file "github.com/leat-go/leat/internal/sqlite"
 	"github.com/leat-go/leat/projection"
 	"github.com/leat-go/leat/saga"
@@ -80,11 +81,31 @@ func (in *inspection) consumers(ctx context.Context) error {
 			in.files = append(in.files, f)
 		}
 	}
+	if err := in.missing(); err != nil {
+		return err
+	}
 	views, err := projection.Inspect(ctx, in.dir)
 	if err != nil {
 		return in.plain(err)
 	}
 	in.files = append(in.files, views...)
+	return nil
+}
+
+// missing finds the files of the consumers that the store had and has no more.
+func (in *inspection) missing() error {
+	names, err := parts.Missing(in.dir)
+	var damage *eventstore.CorruptError
+	if errors.As(err, &damage) {
+		in.report.Findings = append(in.report.Findings, sqlite.FindingOf(in.dir, damage))
+		return nil
+	}
+	if err != nil {
+		return in.plain(err)
+	}
+	for _, name := range names {
+		in.report.Findings = append(in.report.Findings, eventstore.Finding{File: name, Reason: parts.Reason, Remedy: parts.Remedy})
+	}
 	return nil
 }
 
@@ -159,7 +180,7 @@ func (in *inspection) wasStore() bool {
 			return true
 		}
 	}
-	return in.exists(witnessName) || in.report.Kind == KindBackup
+	return in.exists(witnessName) || in.exists(parts.FileName) || in.report.Kind == KindBackup
 }
 
 // log verifies the log.

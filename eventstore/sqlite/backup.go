@@ -12,6 +12,7 @@ import (
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/internal/crash"
 	"github.com/leat-go/leat/internal/disk"
+	"github.com/leat-go/leat/internal/parts"
 	file "github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -34,7 +35,8 @@ import (
 // be synced: then it is whole, but a power cut may take it away. Backup returns
 // eventstore.ErrCorrupt where the log is behind what was acknowledged, or what
 // its witness remembers: such a log continues from a copy of the directory by
-// Restore only.
+// Restore only. It returns it too where the store had sagas.db or consumers.db
+// and has it no more, unless that was given up in the file "parts".
 //
 // On a store whose writes have stopped the copy is taken from the connections
 // that are open, which still see what was acknowledged where another program
@@ -47,6 +49,13 @@ func (s *Store) Backup(ctx context.Context, dst string) (err error) {
 	defer end()
 	fail := func(err error) error { return fmt.Errorf("eventstore/sqlite: back up %s: %w", s.dir, diskFull(err)) }
 	least, err := s.acknowledged()
+	if err != nil {
+		return fail(err)
+	}
+	missing, err := parts.Missing(s.dir)
+	if err == nil && len(missing) > 0 {
+		err = &eventstore.CorruptError{Where: s.path(missing[0]), Reason: parts.Reason + ": " + parts.Remedy}
+	}
 	if err != nil {
 		return fail(err)
 	}

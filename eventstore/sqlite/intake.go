@@ -17,6 +17,7 @@ import (
 
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/internal/disk"
+	"github.com/leat-go/leat/internal/parts"
 )
 
 // intake is a directory that may be a backup.
@@ -57,7 +58,7 @@ func look(dir string) (_ *intake, err error) {
 // passed over.
 func sortOut(entries []os.DirEntry) (names, strangers []string) {
 	taken := []string{logName, logName + "-wal", witnessName, manifestName}
-	passed := []string{lockName, "views", logName + "-shm", witnessName + disk.TempSuffix, manifestName + disk.TempSuffix}
+	passed := []string{lockName, "views", parts.FileName, parts.FileName + disk.TempSuffix, logName + "-shm", witnessName + disk.TempSuffix, manifestName + disk.TempSuffix}
 	for _, name := range companionNames() {
 		taken, passed = append(taken, name, name+"-wal"), append(passed, name+"-shm")
 	}

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/leat-go/leat/clock"
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/internal/crash"
 	"github.com/leat-go/leat/internal/disk"
+	"github.com/leat-go/leat/internal/parts"
 	file "github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -122,13 +124,8 @@ func (r *restoration) run(ctx context.Context, dst string) (err error) {
 	if left := in.left(); left != "" { // in what has no manifest, which was accepted
 		r.result.Lost = append(r.result.Lost, left)
 	}
-	for _, c := range companions() {
-		if in.has(c.name) {
-			if err := c.accept(ctx, r.st.path(c.name)); err != nil {
-				return err
-			}
-			r.result.Files = append(r.result.Files, c.name)
-		}
+	if err := r.companions(ctx, in); err != nil {
+		return err
 	}
 	r.result.Files = append(r.result.Files, logName)
 	if err := r.log(ctx); err != nil {
@@ -139,6 +136,34 @@ func (r *restoration) run(ctx context.Context, dst string) (err error) {
 		return err
 	}
 	return r.st.close()
+}
+
+// companions accepts the databases beside the log, and lists them.
+func (r *restoration) companions(ctx context.Context, in *intake) error {
+	missing, err := parts.Missing(in.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range missing {
+		if err := r.lose(r.st.path(name), name+" is missing or empty, but the store had it: what was in it is nowhere else"); err != nil {
+			return err
+		}
+	}
+	for _, c := range companions() {
+		switch path := r.st.path(c.name); {
+		case !in.has(c.name):
+		case slices.Contains(missing, c.name): // there, but empty
+			if err := os.Remove(path); err != nil {
+				return fmt.Errorf("eventstore/sqlite: %w", err)
+			}
+		default:
+			if err := c.accept(ctx, path); err != nil {
+				return err
+			}
+			r.result.Files = append(r.result.Files, c.name)
+		}
+	}
+	return parts.List(r.st.dir, r.result.Files...)
 }
 
 // lose accepts a loss where the caller does, else returns it.

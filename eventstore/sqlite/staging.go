@@ -10,6 +10,7 @@ import (
 
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/internal/disk"
+	"github.com/leat-go/leat/internal/parts"
 )
 
 // UnfinishedSuffix ends the name of the directory in which Backup and Restore
@@ -69,9 +70,9 @@ func stage(final, other string) (_ *staging, err error) {
 
 func (s *staging) path(name string) string { return filepath.Join(s.dir, name) }
 
-// parts are the files that may be in it, the lock but for.
-func parts() []string {
-	names := []string{witnessName, witnessName + disk.TempSuffix, manifestName, manifestName + disk.TempSuffix}
+// staged are the files that may be in it, the lock but for.
+func staged() []string {
+	names := []string{witnessName, witnessName + disk.TempSuffix, manifestName, manifestName + disk.TempSuffix, parts.FileName, parts.FileName + disk.TempSuffix}
 	for _, db := range append(companionNames(), logName) {
 		names = append(names, db, db+"-wal", db+"-shm", db+"-journal")
 	}
@@ -91,7 +92,7 @@ func checkLeft(dir string) error {
 	if err != nil {
 		return fmt.Errorf("eventstore/sqlite: %w", err)
 	}
-	known := parts()
+	known := staged()
 	for _, e := range entries {
 		if name := e.Name(); name != lockName && (e.IsDir() || !slices.Contains(known, name)) {
 			return fmt.Errorf("eventstore/sqlite: %s holds %q, which no backup does: move it away", dir, name)
