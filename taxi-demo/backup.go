@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -70,9 +72,12 @@ have lost something.`,
 				return usagef("restore: name the backup with --from")
 			}
 			r, err := sqlite.Restore(cmd.Context(), from, *store, &o)
+			_, gone := os.Stat(from)
 			switch {
+			case errors.Is(err, sqlite.ErrNotStore) && errors.Is(gone, fs.ErrNotExist):
+				return fmt.Errorf("there is no backup in %s: there is no such directory: name another with --from", from)
 			case errors.Is(err, eventstore.ErrCorrupt):
-				fmt.Fprintf(t.err, "taxi-demo: %s\n", oneLine(strings.ReplaceAll(err.Error(), "(AcceptLoss)", "with --accept-loss")))
+				fmt.Fprintf(t.err, "taxi-demo: %s\n", oneLine(wording(err)))
 				return errCheckFailed
 			case err != nil:
 				return err

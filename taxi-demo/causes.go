@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -19,11 +20,16 @@ const (
 // logger writes warnings to err, where the status line is not in the way, and
 // of each cause one.
 func (t terminal) logger() *slog.Logger {
-	text := slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: slog.LevelWarn})
+	text := slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if err, ok := a.Value.Any().(error); ok {
+			a.Value = slog.StringValue(wording(err))
+		}
+		return a
+	}})
 	return slog.New(causes{Handler: text, said: &said{at: map[string]time.Time{}}})
 }
 
-// causes passes on one record for each cause. One disk in trouble stops every
+// causes passes on one record for each cause, and none of what was told to stop. One disk in trouble stops every
 // consumer and every command, and each of them says so at each attempt.
 type causes struct {
 	slog.Handler
@@ -42,10 +48,10 @@ func (c causes) WithAttrs(attrs []slog.Attr) slog.Handler {
 func (c causes) WithGroup(name string) slog.Handler { return causes{c.Handler.WithGroup(name), c.said} }
 
 func (c causes) Handle(ctx context.Context, r slog.Record) error {
-	cause, whose, one := "", "", false
+	cause, whose, one, stopped := "", "", false, false
 	r.Attrs(func(a slog.Attr) bool {
 		if err, ok := a.Value.Any().(error); ok {
-			cause = rootOf(err).Error()
+			cause, stopped = rootOf(err).Error(), errors.Is(err, context.Canceled)
 		}
 		switch a.Key {
 		case "key", "function": // of one instance, or one event
@@ -59,7 +65,7 @@ func (c causes) Handle(ctx context.Context, r slog.Record) error {
 	if !one {
 		whose = ""
 	}
-	if cause != "" && !c.said.first(r.Time, cause, whose) {
+	if stopped || cause != "" && !c.said.first(r.Time, cause, whose) {
 		return nil
 	}
 	return c.Handler.Handle(ctx, r)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -41,6 +42,9 @@ func TestACauseIsSaidOnce(t *testing.T) {
 		log.Warn("no cause")
 		log.Warn("no cause")
 		require.Equal(t, 2, said())
+
+		log.Warn("not read", "err", fmt.Errorf("read: %w", context.Canceled))
+		require.Zero(t, said(), "that it was told to stop is no trouble")
 
 		time.Sleep(forgotten)
 		log.Warn("backs off", "err", full)

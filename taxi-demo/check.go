@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,16 +29,6 @@ func checkCommand(t terminal, store *string) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
-}
-
-// errNoStore: the command looks at a store and there is none.
-var errNoStore = errors.New("there is no store")
-
-func mustExist(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, "log.db")); err != nil {
-		return fmt.Errorf("%w in %s (%w): name another with --store, or make one with 'taxi-demo run' or 'taxi-demo import'", errNoStore, dir, err)
-	}
-	return nil
 }
 
 // withStore opens an existing store as its owner, at rest: nothing runs.

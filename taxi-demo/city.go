@@ -102,7 +102,7 @@ func removeStore(ctx context.Context, dir string) error {
 		err = store.Close()
 	}
 	if err != nil {
-		return fmt.Errorf("--fresh: %w", err)
+		return fmt.Errorf("--fresh: %w", mayWrite(dir, err))
 	}
 	release, err := sqlite.Hold(dir)
 	if err != nil {
@@ -169,7 +169,7 @@ func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)
 
 // runLive runs the city by a clock that is speed times as fast as the wall's,
 // until ctx ends.
-func runLive(ctx context.Context, t terminal, dir string, f cityFlags) (err error) {
+func runLive(ctx context.Context, t terminal, dir string, f cityFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
@@ -202,13 +202,16 @@ func runLive(ctx context.Context, t terminal, dir string, f cityFlags) (err erro
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.close()) }()
 	t.banner(dir, f, resumed)
 	watched := a.watch(ctx, t, a.liveLine)
 	err = a.host.Run(ctx)
 	watched()
+	at := clk.Now()
+	if err = errors.Join(err, a.store.Err(), a.close()); err == nil {
+		err = stillThere(dir)
+	}
 	if err == nil && ctx.Err() != nil {
-		fmt.Fprintf(t.err, "stopped at %s of the city's clock; run again to go on\n", clk.Now().Format("Mon 15:04:05"))
+		fmt.Fprintf(t.err, "stopped at %s of the city's clock; run again to go on\n", at.Format("Mon 15:04:05"))
 		return context.Cause(ctx)
 	}
 	return err

@@ -23,12 +23,8 @@ func eventsCommand(t terminal, store *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "events",
 		Short: "Look at the log, also beside a running demo",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
-			}
-			return cmd.Help()
-		},
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
 	var last int
@@ -105,7 +101,7 @@ func withLog(ctx context.Context, dir string, fn func(context.Context, *sqlite.S
 	}
 	log, err := sqlite.OpenReadOnly(ctx, dir)
 	if err != nil {
-		return err
+		return mayWrite(dir, err)
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	return fn(ctx, log)

@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -47,27 +49,38 @@ func run(args []string, t terminal) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl+C kills
+	slog.SetDefault(t.logger())  // of what is given no other
 	cmd := rootCommand(t)
 	cmd.SetArgs(args)
 	cmd.SetOut(t.out)
 	cmd.SetErr(t.err)
-	err := cmd.ExecuteContext(ctx)
+	called, err := cmd.ExecuteContextC(ctx)
 	code := exitCode(ctx, err)
 	switch {
 	case code == exitInUse:
-		// It names the path, and an option of the library that is no flag here.
-		text := strings.ReplaceAll(err.Error(), ", or read beside it with OpenReadOnly", "")
-		fmt.Fprintf(t.err, "taxi-demo: %s; while a process has a store open, these commands work beside it: 'events', 'projections status', 'verify' and 'backup'\n", oneLine(text))
+		fmt.Fprintf(t.err, "taxi-demo: %s; while a process has a store open, these commands work beside it: 'events', 'projections status', 'verify' and 'backup'\n", oneLine(wording(err)))
 	case err != nil && code != exitInterrupted && !errors.Is(err, errCheckFailed):
-		fmt.Fprintf(t.err, "taxi-demo: %s\n", strings.ReplaceAll(printable(err.Error()), "\n", "\n  ")) // no line of it looks like another's
+		fmt.Fprintf(t.err, "taxi-demo: %s\n", told(err))
 		if damaged, ok := errors.AsType[*projection.DamagedError](err); ok {
 			fmt.Fprintf(t.err, "Run 'taxi-demo projections rebuild %s' to have it replaced.\n", cell(damaged.Projection))
 		}
 	}
 	if code == exitUsage {
-		fmt.Fprintln(t.err, "Run 'taxi-demo --help' for the commands and flags.")
+		fmt.Fprintf(t.err, "See '%s --help'.\n", called.CommandPath())
 	}
 	return code
+}
+
+// told is an error as a person is told it: each line once, and none of them
+// looks like another program's.
+func told(err error) string {
+	var lines []string
+	for line := range strings.SplitSeq(printable(wording(err)), "\n") {
+		if !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n  ")
 }
 
 func exitCode(ctx context.Context, err error) int {
@@ -130,9 +143,14 @@ Exit: 0 ok, 1 error, 2 usage, 5 a check failed, 7 the store is in use,
 	return root
 }
 
+// noArgs is for a command without arguments; what follows one that has
+// commands of its own is meant for one of them.
 func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
+	switch {
+	case len(args) == 0:
+		return nil
+	case cmd.HasSubCommands():
 		return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
 	}
-	return nil
+	return usagef("%s takes no arguments, only flags: %q is too much", cmd.CommandPath(), args[0])
 }

@@ -22,11 +22,13 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"damaged":     damaged,
+			"edited":      edited,
 			"exits":       exits,
 			"format":      setFormat,
 			"gzipped":     gzipped,
 			"interrupted": interrupted,
 			"killed":      killed,
+			"onceeach":    onceEach,
 			"plant":       plant,
 			"same":        sameReport,
 			"waitfor":     waitFor,

@@ -16,12 +16,8 @@ func projectionsCommand(t terminal, store *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "projections",
 		Short: "List, look at and rebuild the read models",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
-			}
-			return cmd.Help()
-		},
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(listProjections(t), statusProjections(t, store), rebuildProjections(t, store))
 	return cmd
@@ -90,7 +86,7 @@ func projectionStatus(ctx context.Context, dir string) (_ []projectionLine, err 
 	}
 	log, err := sqlite.OpenReadOnly(ctx, dir)
 	if err != nil {
-		return nil, err
+		return nil, mayWrite(dir, err)
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	head, err := log.Head(ctx)
@@ -156,6 +152,10 @@ type rebuiltLine struct {
 	Identical  bool    `json:"identical"`
 	Difference string  `json:"difference,omitempty"`
 	Replaced   string  `json:"replaced,omitempty"` // why the one before was removed
+	// Serves and Kept are the new file and the one that it replaced, where they
+	// differ.
+	Serves string `json:"serves,omitempty"`
+	Kept   string `json:"kept,omitempty"`
 }
 
 func rebuildProjections(t terminal, store *string) *cobra.Command {
@@ -165,7 +165,8 @@ func rebuildProjections(t terminal, store *string) *cobra.Command {
 		Short: "Build read models anew beside the live ones and say whether they are identical",
 		Long: `Bring read models to the end of the log, build them anew beside the live ones,
 and say whether both are identical. One that is damaged is removed first and
-built from the log, without the dead letters and parked events it had.`,
+built from the log, without the dead letters and parked events it had. Exit 5
+where one differs: the new one serves then as well.`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			names, err := chosen(names, all)
 			if err != nil {

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -74,6 +77,25 @@ func (t terminal) rebuilt(l rebuiltLine) {
 		verdict = "DIFFERENT: " + cell(l.Difference)
 	}
 	fmt.Fprintf(t.out, "%-12s %d events to position %d in %.2f s, %s\n", l.Name, l.Events, l.Position, l.Seconds, verdict)
+	if !l.Identical {
+		fmt.Fprintf(t.out, "%-12s %s, built from the log, serves now; %s, which differs, is kept until the next rebuild: 'taxi-demo verify' tells whether the log is sound\n",
+			"", cell(l.Serves), cell(l.Kept))
+	}
+}
+
+// files reads which file of a read model serves, and which did before.
+func (l *rebuiltLine) files(dir string) error {
+	path := filepath.Join(dir, "views", l.Name+".live")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var pointer struct{ Live, Previous string }
+	if err := json.Unmarshal(data, &pointer); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	l.Serves, l.Kept = "views/"+pointer.Live, "views/"+pointer.Previous
+	return nil
 }
 
 // rebuild brings a read model to the head, since a rebuild ends where the live
@@ -102,8 +124,12 @@ func (a *app) rebuild(ctx context.Context, t terminal, name string) (rebuiltLine
 	if err != nil {
 		return rebuiltLine{}, fmt.Errorf("rebuild %s: %w", name, err)
 	}
-	return rebuiltLine{
+	l := rebuiltLine{
 		Name: name, Events: res.Events, Position: res.Position, Seconds: res.Seconds,
 		Identical: res.Identical, Difference: res.Difference,
-	}, nil
+	}
+	if !l.Identical {
+		err = l.files(a.store.Dir())
+	}
+	return l, err
 }

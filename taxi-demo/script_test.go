@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -199,4 +200,31 @@ func zeroed(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	clear(data[(root-1)*size : root*size])
 	ts.Check(os.WriteFile(path, data, 0o600))
+}
+
+// edited runs a statement in a closed database: edited FILE STATEMENT
+func edited(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: edited FILE STATEMENT")
+	}
+	db, err := sql.Open("sqlite3", ts.MkAbs(args[0]))
+	ts.Check(err)
+	_, err = db.Exec(args[1])
+	ts.Check(errors.Join(err, db.Close()))
+}
+
+// onceEach demands that one line of a text at most matches: onceeach FILE REGEXP
+func onceEach(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: onceeach FILE REGEXP")
+	}
+	pattern, n := regexp.MustCompile(args[1]), 0
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		if pattern.MatchString(line) {
+			n++
+		}
+	}
+	if n > 1 {
+		ts.Fatalf("%d lines match %s", n, args[1])
+	}
 }

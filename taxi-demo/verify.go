@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,8 @@ it works on a copy of the directory, in TMPDIR, and removes it again.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := verify.Dir(cmd.Context(), *store)
 			switch {
+			case errors.Is(err, fs.ErrNotExist) && mustExist(*store) != nil:
+				return mustExist(*store)
 			case errors.Is(err, sqlite.ErrNotStore):
 				return fmt.Errorf("%w: name another with --store", err)
 			case err != nil:

@@ -102,6 +102,9 @@ func (a *app) drain(ctx context.Context, t terminal, b serverless.Budget, progre
 		}
 		return nil // and the check says so
 	case ctx.Err() != nil && errors.Is(err, serverless.ErrMoreWork):
+		if err := errors.Join(a.store.Err(), stillThere(a.store.Dir())); err != nil {
+			return err
+		}
 		fmt.Fprintln(t.err, "interrupted; the same command goes on where it was")
 		return context.Canceled
 	}

@@ -54,7 +54,7 @@ type options struct {
 func openApp(ctx context.Context, dir string, o options) (*app, error) {
 	store, err := sqlite.Open(ctx, dir, &sqlite.Options{Clock: o.clock, Logger: o.log})
 	if err != nil {
-		return nil, err
+		return nil, mayWrite(dir, err)
 	}
 	a := &app{clock: o.clock, store: store, models: map[string]*serverless.Model{}}
 	err = a.wire(o)
@@ -189,7 +189,7 @@ func lastEvent(ctx context.Context, dir string) (_ time.Time, _ bool, err error)
 	}
 	store, err := sqlite.OpenReadOnly(ctx, dir)
 	if err != nil {
-		return time.Time{}, false, err
+		return time.Time{}, false, mayWrite(dir, err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	head, err := store.Head(ctx)
