@@ -34,6 +34,12 @@ it works on a copy of the directory, in TMPDIR, and removes it again.`,
 				return fmt.Errorf("%w: name another with --store", err)
 			case err != nil:
 				return err
+			}
+			for i := range r.Findings {
+				f := &r.Findings[i]
+				f.Reason, f.Remedy = commands(f.Reason), commands(f.Remedy)
+			}
+			switch {
 			case asJSON:
 				err = t.json(r)
 			default:
@@ -57,7 +63,11 @@ func verified(w io.Writer, r verify.Report) error {
 	}
 	how := map[string]string{verify.BesideOwner: "beside the process that has it open", verify.PrivateCopy: "a copy of it"}[r.Looked]
 	line(r.Kind, "%s (looked at %s)", r.Dir, how)
-	line("log", "%d events, %d batch IDs", r.Log.Events, r.Log.Batches)
+	if r.Log.Read {
+		line("log", "%d events, %d batch IDs", r.Log.Events, r.Log.Batches)
+	} else {
+		line("log", "it could not be read, or not to its end")
+	}
 	for _, c := range r.Consumers {
 		line("checkpoint", "%-28s %s at %d, %d behind", c.File, c.Consumer, c.Position, c.Behind)
 	}
@@ -67,7 +77,11 @@ func verified(w io.Writer, r verify.Report) error {
 	if r.OK() {
 		line("verify", "ok")
 	} else {
-		line("verify", "NOT OK: %d found", len(r.Findings))
+		more := ""
+		if r.Cut {
+			more = " or more"
+		}
+		line("verify", "NOT OK: %d%s found", len(r.Findings), more)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

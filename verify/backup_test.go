@@ -44,7 +44,7 @@ func TestABackupIsHeldToItsManifest(t *testing.T) {
 			require.Equal(t, verify.KindBackup, r.Kind)
 			require.Equal(t, name, r.Findings[0].File)
 			for _, f := range r.Findings {
-				require.Equal(t, "take another backup", f.Remedy)
+				require.Equal(t, "use another backup", f.Remedy)
 			}
 		})
 	}

@@ -55,6 +55,7 @@ func (in *inspection) run(ctx context.Context) error {
 	for _, f := range in.files {
 		in.report.Files = append(in.report.Files, f.File)
 		in.report.Findings = append(in.report.Findings, f.Findings...)
+		in.report.Cut = in.report.Cut || len(f.Findings) >= file.MaxProblems
 	}
 	for i := range in.report.Findings {
 		f := &in.report.Findings[i]
@@ -62,10 +63,8 @@ func (in *inspection) run(ctx context.Context) error {
 		f.Place = strings.ToValidUTF8(f.Place, "\uFFFD")
 		f.Reason = strings.ToValidUTF8(in.text(f.Reason), "\uFFFD")
 		f.Reason = strings.Join(strings.Fields(strings.ReplaceAll(f.Reason, "*** in database main ***", "")), " ")
-		if in.report.Kind == KindBackup {
-			f.Remedy = "take another backup"
-		}
 	}
+	in.report.tidy()
 	return err
 }
 
@@ -186,6 +185,7 @@ func (in *inspection) wasStore() bool {
 // log verifies the log.
 func (in *inspection) log(ctx context.Context, log *sqlite.Store) error {
 	r, err := log.Verify(ctx)
+	read := err == nil
 	if file.IsUnreadable(err) {
 		in.found("it cannot be read: " + err.Error())
 		err = nil
@@ -193,7 +193,8 @@ func (in *inspection) log(ctx context.Context, log *sqlite.Store) error {
 	if err != nil {
 		return in.plain(err)
 	}
-	in.report.Log = Log{Events: r.Events, Batches: r.Batches, Epoch: r.Head.Epoch, Position: r.Head.Position, Hash: hex.EncodeToString(r.Head.Hash[:])}
+	in.report.Cut = len(r.Findings) >= sqlite.MaxFindings
+	in.report.Log = Log{Read: read, Events: r.Events, Batches: r.Batches, Epoch: r.Head.Epoch, Position: r.Head.Position, Hash: hex.EncodeToString(r.Head.Hash[:])}
 	in.report.Findings = append(in.report.Findings, r.Findings...)
 	return nil
 }
@@ -239,7 +240,7 @@ func (in *inspection) checkpoints(ctx context.Context, log *sqlite.Store) error 
 
 // found adds a finding about log.db as a whole.
 func (in *inspection) found(reason string) {
-	in.report.Findings = append(in.report.Findings, eventstore.Finding{File: logName, Reason: reason, Remedy: "restore the store from a backup"})
+	in.report.Findings = append(in.report.Findings, eventstore.Finding{File: logName, Reason: reason, Remedy: restoreStore})
 }
 
 // plainError is an error whose text does not name the private copy.

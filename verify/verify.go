@@ -50,6 +50,8 @@ type Report struct {
 	// sound where there are none. They are bounded: a log that has more than
 	// sqlite.MaxFindings is not looked at further.
 	Findings []eventstore.Finding `json:"findings"`
+	// Cut says that there may be more than those.
+	Cut bool `json:"cut"`
 }
 
 // newReport returns one whose lists are empty, also in JSON.
@@ -62,6 +64,9 @@ func (r Report) OK() bool { return r.Looked != "" && len(r.Findings) == 0 }
 
 // Log says what was verified of the log.
 type Log struct {
+	// Read tells whether it could be opened and read to its end. The rest is
+	// of what was read.
+	Read    bool  `json:"read"`
 	Events  int64 `json:"events"`
 	Batches int64 `json:"batches"`
 	// Epoch, Position and Hash are the end of the log: Hash in hexadecimal.
