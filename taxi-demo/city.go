@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/leat-go/leat/aggregate"
 	"github.com/leat-go/leat/clock"
 	"github.com/leat-go/leat/eventstore/sqlite"
 	"github.com/leat-go/leat/projection"
@@ -21,6 +22,7 @@ import (
 	"github.com/leat-go/leat/taxi-demo/internal/chaos"
 	"github.com/leat-go/leat/taxi-demo/internal/city"
 	"github.com/leat-go/leat/taxi-demo/internal/meter"
+	"github.com/leat-go/leat/taxi-demo/internal/origin"
 	"github.com/leat-go/leat/taxi-demo/internal/trip"
 )
 
@@ -65,6 +67,9 @@ func (f cityFlags) check() error {
 	}
 	return nil
 }
+
+// founded goes on with the city of this seed, and with nothing else.
+func (f cityFlags) founded(o *origin.Origin) (aggregate.Events, error) { return o.Found(f.seed) }
 
 func (f cityFlags) config() chaos.Config { return chaos.Config{Seed: f.seed, Level: f.chaos} }
 
@@ -185,16 +190,10 @@ func runLive(ctx context.Context, t terminal, dir string, f cityFlags) error {
 	}
 	if last.After(start) {
 		start = last
-	} else if resumed {
-		// What was begun before the city opened, an import say, is finished by
-		// its own clock first.
-		if err := finish(ctx, t, dir, f.config()); err != nil {
-			return err
-		}
 	}
 	clk := clock.NewScaled(start, f.speed)
 	a, err := openApp(ctx, dir, options{
-		clock: clk, chaos: f.config(), log: t.logger(),
+		clock: clk, chaos: f.config(), log: t.logger(), origin: f.founded,
 		source: func(a *app) (serverless.Source, error) {
 			return city.City{Chaos: f.config()}.NewSource(a, meter.Tariffs(), city.Live(clk.Now))
 		},
@@ -215,16 +214,6 @@ func runLive(ctx context.Context, t terminal, dir string, f cityFlags) error {
 		return context.Cause(ctx)
 	}
 	return err
-}
-
-// finish works off what a store has begun, in virtual time.
-func finish(ctx context.Context, t terminal, dir string, disturb chaos.Config) (err error) {
-	a, err := openApp(ctx, dir, options{clock: clock.NewVirtual(time.Unix(0, 0)), chaos: disturb, log: t.logger()})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, a.close()) }()
-	return a.drain(ctx, t, serverless.Budget{}, func() (int64, int64) { return 0, 0 })
 }
 
 func (t terminal) banner(dir string, f cityFlags, resumed bool) {
@@ -280,7 +269,7 @@ func (f cityFlags) drain(ctx context.Context, t terminal, dir string, b serverle
 		return err
 	}
 	a, err := openApp(ctx, dir, options{
-		clock: clock.NewVirtual(start), chaos: f.config(), ordered: true, log: t.logger(),
+		clock: clock.NewVirtual(start), chaos: f.config(), ordered: true, log: t.logger(), origin: f.founded,
 		source: func(a *app) (serverless.Source, error) {
 			return city.City{Chaos: f.config()}.NewSource(a, meter.Tariffs(), city.Once(f.rides))
 		},

@@ -8,11 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/leat-go/leat/aggregate"
 	"github.com/leat-go/leat/clock"
 	"github.com/leat-go/leat/serverless"
 	"github.com/leat-go/leat/taxi-demo/internal/chaos"
 	"github.com/leat-go/leat/taxi-demo/internal/importer"
 	"github.com/leat-go/leat/taxi-demo/internal/meter"
+	"github.com/leat-go/leat/taxi-demo/internal/origin"
 	"github.com/leat-go/leat/taxi-demo/internal/tlc"
 )
 
@@ -21,7 +23,7 @@ import (
 func importStart() time.Time { return time.Date(2019, time.January, 1, 0, 0, 0, 0, time.UTC) }
 
 func importCommand(t terminal, store *string) *cobra.Command {
-	var asJSON bool
+	var asJSON, fresh bool
 	var disturb chaos.Config
 	cmd := &cobra.Command{
 		Use:   "import FILE…",
@@ -31,7 +33,8 @@ func importCommand(t terminal, store *string) *cobra.Command {
 Files are as the Taxi & Limousine Commission publishes them: CSV, gzipped CSV or
 Parquet, yellow or green, of any month with a known tariff. All files are looked
 through before the first row is taken. An import that was interrupted goes on
-where it was when started again.`,
+where it was when started again, and is finished before another begins. A store
+holds imports or a generated city, not both.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("import: name at least one file of trip records")
@@ -42,16 +45,17 @@ where it was when started again.`,
 			if disturb.Level < 0 || disturb.Level > chaos.MaxLevel {
 				return usagef("--chaos %d: give 0 to %d", disturb.Level, chaos.MaxLevel)
 			}
-			return importFiles(cmd.Context(), t, *store, files, disturb, asJSON)
+			return importFiles(cmd.Context(), t, *store, files, disturb, fresh, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "end with one JSON object")
+	cmd.Flags().BoolVar(&fresh, "fresh", false, "remove the store and start over")
 	cmd.Flags().Uint64Var(&disturb.Seed, "seed", 1, "what the chaos is drawn from")
 	cmd.Flags().IntVar(&disturb.Level, "chaos", 0, "how much goes wrong on the way, 0 to 100, without changing a cent")
 	return cmd
 }
 
-func importFiles(ctx context.Context, t terminal, dir string, files []string, disturb chaos.Config, asJSON bool) error {
+func importFiles(ctx context.Context, t terminal, dir string, files []string, disturb chaos.Config, fresh, asJSON bool) error {
 	began := time.Now()
 	infos := make([]tlc.Info, len(files))
 	for i, file := range files {
@@ -66,9 +70,18 @@ func importFiles(ctx context.Context, t terminal, dir string, files []string, di
 		}
 		infos[i] = info
 	}
+	if fresh {
+		if err := removeStore(ctx, dir); err != nil {
+			return err
+		}
+	}
+	call := make([]string, len(infos))
+	for i, info := range infos {
+		call[i] = info.SHA256
+	}
 	for i, info := range infos {
 		last := i == len(infos)-1
-		err := importFile(ctx, t, dir, info, disturb, func(a *app) error {
+		err := importFile(ctx, t, dir, info, call, disturb, func(a *app) error {
 			if !last {
 				return nil
 			}
@@ -104,7 +117,7 @@ func checkFile(ctx context.Context, file string) (tlc.Info, error) {
 	}
 }
 
-func importFile(ctx context.Context, t terminal, dir string, info tlc.Info, disturb chaos.Config, then func(*app) error) (err error) {
+func importFile(ctx context.Context, t terminal, dir string, info tlc.Info, call []string, disturb chaos.Config, then func(*app) error) (err error) {
 	start, err := startOf(ctx, dir, importStart())
 	if err != nil {
 		return err
@@ -113,6 +126,9 @@ func importFile(ctx context.Context, t terminal, dir string, info tlc.Info, dist
 	var im *importer.Importer
 	a, err := openApp(ctx, dir, options{
 		clock: clk, chaos: disturb, log: t.logger(),
+		origin: func(o *origin.Origin) (aggregate.Events, error) {
+			return o.Begin(origin.File{Source: info.SHA256, Name: info.Path, Rows: info.Rows}, call)
+		},
 		source: func(a *app) (serverless.Source, error) {
 			im = importer.New(info, a, meter.Tariffs(), disturb, clk.Now)
 			return im, nil
@@ -128,6 +144,12 @@ func importFile(ctx context.Context, t terminal, dir string, info tlc.Info, dist
 	fmt.Fprintf(t.err, "import %s: %d rows\n", cell(info.Path), info.Rows)
 	if err := a.drain(ctx, t, serverless.Budget{}, func() (int64, int64) { return im.Rows(), info.Rows }); err != nil {
 		return err
+	}
+	if im.Rows() == info.Rows {
+		err := a.originate(ctx, func(o *origin.Origin) (aggregate.Events, error) { return o.Finish(info.SHA256) })
+		if err != nil {
+			return err
+		}
 	}
 	return then(a)
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/leat-go/leat/aggregate"
 	"github.com/leat-go/leat/clock"
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/eventstore/sqlite"
@@ -19,6 +20,7 @@ import (
 	"github.com/leat-go/leat/taxi-demo/internal/driver"
 	"github.com/leat-go/leat/taxi-demo/internal/functions"
 	"github.com/leat-go/leat/taxi-demo/internal/meter"
+	"github.com/leat-go/leat/taxi-demo/internal/origin"
 	"github.com/leat-go/leat/taxi-demo/internal/process"
 	"github.com/leat-go/leat/taxi-demo/internal/receipts"
 	"github.com/leat-go/leat/taxi-demo/internal/tariff"
@@ -49,6 +51,8 @@ type options struct {
 	ordered bool // one command at a time: equal seeds give equal logs
 	log     *slog.Logger
 	source  func(*app) (serverless.Source, error) // the outside world's inputs; nil for none
+	// origin decides whether the source goes with what the store is of.
+	origin func(*origin.Origin) (aggregate.Events, error)
 }
 
 func openApp(ctx context.Context, dir string, o options) (*app, error) {
@@ -63,6 +67,9 @@ func openApp(ctx context.Context, dir string, o options) (*app, error) {
 	}
 	if err == nil && o.source != nil {
 		err = a.publishTariffs(ctx)
+	}
+	if err == nil && o.origin != nil {
+		err = a.originate(ctx, o.origin)
 	}
 	if err != nil {
 		return nil, errors.Join(err, a.close())
@@ -150,6 +157,15 @@ func (a *app) do(ctx context.Context, id, name string, payload any) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// originate changes what the store says that it is of.
+func (a *app) originate(ctx context.Context, decide func(*origin.Origin) (aggregate.Events, error)) error {
+	_, err := aggregate.NewRepository(a.store, origin.Origins, nil).Update(ctx, origin.StoreID, decide)
+	if errors.Is(err, origin.ErrAnother) {
+		return fmt.Errorf("%s cannot be used for this: %w: name another directory with --store, or start over with --fresh", a.store.Dir(), err)
+	}
+	return err
 }
 
 // publishTariffs has the log know the official tariffs, once.
