@@ -64,8 +64,9 @@ soak: ## the experiments behind the guarantees in their long form, with a table 
 	$(GO) run ./internal/experiment/report $(FIGURES) && exit $$failed
 
 .PHONY: torture
-torture: ## repeat an experiment: make torture EXPERIMENT=TestExperimentKills SEED=7 [FORM=long]
+torture: ## repeat an experiment: make torture EXPERIMENT=TestExperimentRandomKills SEED=7 [FORM=long]
 	@test -n "$(SEED)" || { echo "give the seed that was printed: make torture EXPERIMENT=... SEED=..."; exit 2; }
+	@test -z "$(FORM)" -o "$(FORM)" = long || { echo "FORM=$(FORM): there is FORM=long, and the short form without it"; exit 2; }
 	@$(MATCHED)
 	LEAT_SEED=$(SEED) LEAT_EXPERIMENT=$(FORM) $(GO) test -count 1 -p 1 -v -timeout 6h -run '$(EXPERIMENT)' $(PKG)
 

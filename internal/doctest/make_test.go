@@ -2,6 +2,7 @@ package doctest
 
 import (
 	"os/exec"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,4 +19,30 @@ func TestAMisspeltExperimentIsNoneThatPassed(t *testing.T) {
 		require.ErrorAs(t, err, &failed, "%s", out)
 		require.Contains(t, string(out), "no experiment matches EXPERIMENT=TestExperimentMisspelt in PKG=./clock", target)
 	}
+}
+
+// TestAMisspeltFormIsNotTheShortOne: it is refused before anything runs.
+func TestAMisspeltFormIsNotTheShortOne(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "make", "torture", "EXPERIMENT=TestExperimentRandomKills", "SEED=1", "FORM=lnog")
+	cmd.Dir = "../.."
+	out, err := cmd.CombinedOutput()
+	var failed *exec.ExitError
+	require.ErrorAs(t, err, &failed, "%s", out)
+	require.Contains(t, string(out), "FORM=lnog: there is FORM=long")
+	require.NotContains(t, string(out), "go test")
+}
+
+// TestTheExampleOfHelpExists: what make help shows can be run.
+func TestTheExampleOfHelpExists(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "make", "help")
+	cmd.Dir = "../.."
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	name := regexp.MustCompile(`EXPERIMENT=(TestExperiment\w+)`).FindSubmatch(out)
+	require.NotNil(t, name)
+	list := exec.CommandContext(t.Context(), "go", "test", "-list", "^"+string(name[1])+"$", "./internal/crashkit")
+	list.Dir = "../.."
+	out, err = list.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), string(name[1])+"\n")
 }
