@@ -61,6 +61,7 @@ func commands(text string) string { return inCommands.Replace(text) }
 var inCommands = strings.NewReplacer(
 	", or read beside it with OpenReadOnly", "",
 	"(AcceptLoss)", "with --accept-loss",
+	"take another backup", "use another backup",
 	"by Restore with AcceptLoss", "by 'taxi-demo restore --accept-loss --from DIR --store NEW'",
 	"this is a backup (it has a manifest): restore it to a new directory", "this is a backup (it has a manifest): restore it with 'taxi-demo restore --from BACKUP --store NEW'",
 	// The demo is stopped by now, so that nobody can copy what was open.
