@@ -99,10 +99,16 @@ func (l *lane) follow(follow, work context.Context, out chan<- *message.Message)
 	}
 }
 
-// next waits for the log to go on after a position and returns the page.
+// next waits for the log to go on after a position, and for the page to fill
+// where the router gathers, and returns it.
 func (l *lane) next(ctx context.Context, after int64) (Page, error) {
+	var due <-chan time.Time // when it has been let fill for long enough
 	for {
-		if l.router.head.Load() > after {
+		head := l.router.head.Load()
+		if head-after >= DefaultPageSize {
+			l.progress.demand(head)
+		}
+		if head > after && (l.router.opts.Gather == 0 || l.progress.demands(after)) {
 			read, err := l.router.tail.ReadLog(ctx, after, l.pageSize, l.filter)
 			if err != nil {
 				return Page{}, fmt.Errorf("read log: %w", err)
@@ -111,8 +117,15 @@ func (l *lane) next(ctx context.Context, after int64) (Page, error) {
 				return Page{After: after, Events: inPartition(read.Events, l.index, l.of), Through: read.Through}, nil
 			}
 		}
+		if head > after && due == nil && l.router.opts.Gather > 0 {
+			timer := time.NewTimer(l.router.opts.Gather)
+			defer timer.Stop()
+			due = timer.C
+		}
 		select {
 		case <-l.wake:
+		case <-due:
+			l.progress.demand(head)
 		case <-ctx.Done():
 			return Page{}, ctx.Err()
 		}

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -23,6 +24,8 @@ type progress struct {
 	resume  chan struct{} // holds a token once a failing lane was resumed
 	changed chan struct{} // closed for those in await; nil where there are none
 	awaited int64         // the lowest position that one of them waits for
+
+	demanded int64 // the highest position that somebody has asked for
 }
 
 func (p *progress) begin() {
@@ -126,6 +129,24 @@ func (p *progress) resumeNow() {
 	}
 }
 
+// demand asks for everything up to a position. It tells whether that is new.
+func (p *progress) demand(position int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.demanded >= position {
+		return false
+	}
+	p.demanded = position
+	return true
+}
+
+// demands tells whether somebody has asked for what comes after a position.
+func (p *progress) demands(after int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.demanded > after
+}
+
 // settled tells whether there is nothing to wait for before the position. If
 // there is, it returns what is closed when it may have changed.
 func (p *progress) settled(position int64) (bool, <-chan struct{}) {
@@ -177,15 +198,36 @@ func (r *Router) Resume(name string) error {
 	return fmt.Errorf("%w: %q", ErrUnknownConsumer, name)
 }
 
-// Settle waits until each consumer has scanned, and applied, the log through
-// the position, or is blocked or backing off: Status tells which. It costs a
-// mutex for each consumer that has, and neither polls nor reads. Before Run it
-// waits for Run. It returns ctx's error, or ErrStopped where the router has
-// stopped before.
-func (r *Router) Settle(ctx context.Context, position int64) error {
+// Demand has the consumer of this name, where there is one, given the log
+// through the position without waiting for more (see RouterOptions.Gather). It
+// does not wait for that.
+func (r *Router) Demand(name string, position int64) {
+	for _, l := range *r.lanes.Load() {
+		if l.name == name {
+			l.demand(position)
+		}
+	}
+}
+
+func (l *lane) demand(position int64) {
+	if l.router.opts.Gather > 0 && l.progress.demand(position) {
+		l.awake()
+	}
+}
+
+// Settle waits until each consumer, or each of these names where some are
+// given, has scanned, and applied, the log through the position, or is blocked
+// or backing off: Status tells which. It costs a mutex for each consumer that
+// has, and neither polls nor reads. Before Run it waits for Run. It returns
+// ctx's error, or ErrStopped where the router has stopped before.
+func (r *Router) Settle(ctx context.Context, position int64, names ...string) error {
 	for {
 		waited := false
 		for _, l := range *r.lanes.Load() {
+			if len(names) > 0 && !slices.Contains(names, l.name) {
+				continue
+			}
+			l.demand(position)
 			ok, changed := l.progress.settled(position)
 			for ; !ok; ok, changed = l.progress.settled(position) {
 				waited = true

@@ -42,6 +42,11 @@ type RouterOptions struct {
 	// MinBackoff and MaxBackoff bound the wait after an infrastructure error.
 	// Default to the constants.
 	MinBackoff, MaxBackoff time.Duration
+	// Gather is how long a lane lets a page fill before it delivers what there
+	// is: fewer, larger pages are fewer transactions. It delivers at once where
+	// the log has grown by a default page, or somebody asks (Settle, Demand).
+	// Defaults to 0: everything is delivered as soon as it is in the log.
+	Gather time.Duration
 	// BufferEvents and BufferBytes bound the end of the log that consumers
 	// share. Default to the constants.
 	BufferEvents, BufferBytes int
@@ -60,9 +65,9 @@ func (o *RouterOptions) withDefaults() (RouterOptions, error) {
 	setDefault(&d.MaxBackoff, max(MaxBackoff, d.MinBackoff))
 	setDefault(&d.BufferEvents, BufferEvents)
 	setDefault(&d.BufferBytes, BufferBytes)
-	if d.Grace < 0 || d.MinBackoff < 0 || d.MaxBackoff < d.MinBackoff || d.BufferEvents < 1 || d.BufferBytes < 1 {
-		return d, &eventstore.InvalidError{Field: "router options", Value: fmt.Sprintf("grace %v, backoff %v to %v, buffer %d events and %d bytes",
-			d.Grace, d.MinBackoff, d.MaxBackoff, d.BufferEvents, d.BufferBytes), Reason: "must be positive and in order"}
+	if d.Grace < 0 || d.Gather < 0 || d.MinBackoff < 0 || d.MaxBackoff < d.MinBackoff || d.BufferEvents < 1 || d.BufferBytes < 1 {
+		return d, &eventstore.InvalidError{Field: "router options", Value: fmt.Sprintf("grace %v, gather %v, backoff %v to %v, buffer %d events and %d bytes",
+			d.Grace, d.Gather, d.MinBackoff, d.MaxBackoff, d.BufferEvents, d.BufferBytes), Reason: "must be positive and in order"}
 	}
 	return d, nil
 }

@@ -22,8 +22,8 @@
 // was registered is listed before a file is touched.
 //
 // In virtual time (clock.Virtual) Drain moves the clock itself: it settles
-// everything, then goes to the next timer or outside input. With
-// Options.Ordered equal inputs give equal logs.
+// what acts, then goes to the next timer or outside input, and in the end waits
+// for the read models. With Options.Ordered equal inputs give equal logs.
 //
 // What it does not: event functions are not exactly once, since the world
 // outside takes no part in the store's transactions; one log has one host at a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/leat-go/leat/bus"
@@ -54,7 +55,7 @@ func (h *Host) Drain(ctx context.Context, b Budget) (_ Report, err error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, b.Time, errBudget)
 		defer cancel()
 	}
-	s, work, err := h.begin(ctx)
+	s, work, err := h.begin(ctx, h.gather())
 	if err != nil {
 		if errors.Is(context.Cause(ctx), errBudget) {
 			err = moreWork(ctx, err)
@@ -127,7 +128,7 @@ func (p Progress) since(before Progress) Progress {
 // drainNow drains by a clock that moves by itself.
 func (s *session) drainNow(ctx context.Context) error {
 	for {
-		held, err := s.settle(ctx)
+		held, err := s.settle(ctx, everything)
 		if err != nil {
 			return err
 		}
@@ -163,20 +164,36 @@ func (w *holdup) note(until time.Time, err error) {
 	}
 }
 
-// settle waits until every consumer has scanned to the head, no command is in
-// flight or ready, and the head has not moved meanwhile. Where something backs
-// off it waits for all else, and says so. It returns a BlockedError where a
-// consumer is blocked.
+// scope is whom a settle waits for.
+type scope int
+
+const (
+	// everything is every consumer.
+	everything scope = iota
+	// whatActs are sagas and event functions, which issue commands. Read models
+	// only look on: they may follow, in larger pages.
+	whatActs
+)
+
+// settle waits until every consumer of the scope has scanned to the head, no
+// command is in flight or ready, and the head has not moved meanwhile. Where
+// something backs off it waits for all else, and says so. It returns a
+// BlockedError where a consumer is blocked, in scope or not.
 //
 // The waits leave out what backs off, and that may have been tried again since:
 // so nothing counts as settled but what a look behind the waits finds settled.
-func (s *session) settle(ctx context.Context) (holdup, error) {
+func (s *session) settle(ctx context.Context, of scope) (holdup, error) {
 	for {
 		head, err := s.host.store.Head(ctx)
 		if err != nil {
 			return holdup{}, err
 		}
-		if err := s.router.Settle(ctx, head); err != nil {
+		if of == everything {
+			err = s.router.Settle(ctx, head)
+		} else if len(s.acting) > 0 {
+			err = s.router.Settle(ctx, head, s.acting...)
+		}
+		if err != nil {
 			return holdup{}, err
 		}
 		if s.host.engine != nil {
@@ -184,7 +201,7 @@ func (s *session) settle(ctx context.Context) (holdup, error) {
 				return holdup{}, err
 			}
 		}
-		held, settled, err := s.look(ctx, head)
+		held, settled, err := s.look(ctx, head, of)
 		if err != nil {
 			return holdup{}, err
 		}
@@ -198,8 +215,9 @@ func (s *session) settle(ctx context.Context) (holdup, error) {
 	}
 }
 
-// look tells whether everything has reached the head, and what backs off.
-func (s *session) look(ctx context.Context, head int64) (held holdup, settled bool, err error) {
+// look tells whether everything of the scope has reached the head, and what
+// backs off.
+func (s *session) look(ctx context.Context, head int64, of scope) (held holdup, settled bool, err error) {
 	var blocked []Consumer
 	settled = true
 	for _, st := range s.router.Status() {
@@ -208,7 +226,7 @@ func (s *session) look(ctx context.Context, head int64) (held holdup, settled bo
 			blocked = append(blocked, consumerOf(st))
 		case st.State == bus.StateBackingOff:
 			held.note(st.NextAttempt, fmt.Errorf("%s: %w", st.Name, st.Err))
-		case st.Checkpoint < head:
+		case st.Checkpoint < head && (of == everything || slices.Contains(s.acting, st.Name)):
 			settled = false
 		}
 	}

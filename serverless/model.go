@@ -56,6 +56,7 @@ func (m *Model) wait(ctx context.Context, p *projection.Projection, position int
 	if p.Position() >= position {
 		return nil
 	}
+	m.host.demand(m.Name(), position)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	waited := make(chan struct{})
@@ -72,6 +73,16 @@ func (m *Model) wait(ctx context.Context, p *projection.Projection, position int
 		return ErrClosed
 	}
 	return err
+}
+
+// demand has the consumer given the log through the position at once.
+func (h *Host) demand(name string, position int64) {
+	h.mu.Lock()
+	s := h.session
+	h.mu.Unlock()
+	if s != nil {
+		s.router.Demand(name, position)
+	}
 }
 
 // Rebuild builds the model anew beside the live one, exchanges the two and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
@@ -14,6 +15,7 @@ type session struct {
 	host   *Host
 	router *bus.Router
 	stuck  stuckTimer
+	acting []string   // names of the consumers that issue commands
 	steady []*watched // event functions, which an ordered dispatch waits for
 
 	cancel     context.CancelCauseFunc // asks for the end
@@ -29,14 +31,15 @@ type session struct {
 var errRouterEnded = errors.New("the router ended")
 
 // begin starts the router. The session's context ends when ctx does, or the
-// host is closed; the router itself lives until end.
-func (h *Host) begin(ctx context.Context) (*session, context.Context, error) {
+// host is closed; the router itself lives until end. Its pages wait this long to
+// fill.
+func (h *Host) begin(ctx context.Context, gather time.Duration) (*session, context.Context, error) {
 	if err := h.Open(ctx); err != nil {
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &session{host: h, cancel: cancel, ended: make(chan struct{}), kept: make(chan struct{}), done: make(chan struct{})}
-	if err := s.wire(); err != nil {
+	if err := s.wire(gather); err != nil {
 		cancel(nil)
 		return nil, nil, fmt.Errorf("serverless: %w", err)
 	}
@@ -111,9 +114,9 @@ func (s *session) start(ctx context.Context) error {
 }
 
 // wire adds every consumer, and the outbox, to a new router.
-func (s *session) wire() (err error) {
+func (s *session) wire(gather time.Duration) (err error) {
 	h := s.host
-	s.router, err = bus.NewRouter(h.store, &bus.RouterOptions{Logger: h.logger, Middleware: h.opts.Middleware, Grace: h.opts.Grace})
+	s.router, err = bus.NewRouter(h.store, &bus.RouterOptions{Logger: h.logger, Middleware: h.opts.Middleware, Grace: h.opts.Grace, Gather: gather})
 	if err != nil {
 		return err
 	}
@@ -130,6 +133,7 @@ func (s *session) wire() (err error) {
 		for _, p := range f.parts {
 			w := &watched{Consumer: p}
 			s.steady = append(s.steady, w)
+			s.acting = append(s.acting, w.Name())
 			if err := s.router.Add(w); err != nil {
 				return err
 			}
@@ -141,6 +145,7 @@ func (s *session) wire() (err error) {
 	if err := s.router.Add(&watched{Consumer: h.engine, figures: &h.figures}); err != nil {
 		return err
 	}
+	s.acting = append(s.acting, h.engine.Name())
 	return s.router.AddHandler(outboxName, outboxName, h.engine.Outbox(), h.engine.Dispatcher(s.dispatch))
 }
 
@@ -217,7 +222,7 @@ func (h *Host) Run(ctx context.Context) (err error) {
 	if h.opts.Ordered {
 		return errors.New("serverless: Run with Options.Ordered: order is for virtual time, where Drain moves the clock")
 	}
-	s, ctx, err := h.begin(ctx)
+	s, ctx, err := h.begin(ctx, 0)
 	if err != nil {
 		return err
 	}

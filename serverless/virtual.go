@@ -12,7 +12,9 @@ import (
 // Source is the outside world: inputs that come by the host's clock. In
 // virtual time (Drain with a *clock.Virtual) it is asked whenever everything is
 // settled; with Run it is asked again whenever the log has grown or an input
-// is due, so that its inputs may depend on what happened.
+// is due, so that its inputs may depend on what happened. Settled are, unless
+// Options.Ordered, the sagas and event functions: a read model may be behind,
+// and is read with the position that is wanted of it.
 //
 // What it releases must be idempotent (a command id from the input's identity,
 // say): after a crash the host asks again, and the source finds in the log, or
@@ -44,12 +46,31 @@ type Grouping interface {
 	Together(ctx context.Context, before time.Time) (time.Time, error)
 }
 
+// gatherFor is how long a page waits to fill at most, in virtual time: whoever
+// waits for what is in it asks for it before.
+const gatherFor = 50 * time.Millisecond
+
+// gather returns how long consumers are kept waiting for larger pages. In real
+// time they are not; nor in an order that must not depend on how they are.
+func (h *Host) gather() time.Duration {
+	if h.virtual == nil || h.opts.Ordered {
+		return 0
+	}
+	return gatherFor
+}
+
 // drainVirtual settles, moves the clock to what comes next, and so on until
-// nothing is left.
+// nothing is left. What acts holds the clock; read models are waited for at the
+// end. With Options.Ordered everything holds it, so that who reads a model
+// without a position reads the same each time.
 func (s *session) drainVirtual(ctx context.Context, limit time.Time) error {
 	clk := s.host.virtual
-	for {
-		if err := s.settlePatiently(ctx); err != nil {
+	holds := whatActs
+	if s.host.opts.Ordered {
+		holds = everything
+	}
+	for of := holds; ; {
+		if err := s.settlePatiently(ctx, of); err != nil {
 			return err
 		}
 		due, pending, err := s.nextTimer(ctx)
@@ -73,7 +94,11 @@ func (s *session) drainVirtual(ctx context.Context, limit time.Time) error {
 		s.host.figures.setNext(next, pending || src != nil)
 		switch {
 		case !pending && src == nil, !limit.IsZero() && next.After(limit):
-			return nil
+			if of == everything {
+				return nil
+			}
+			of = everything // and look again: a source may read a model
+			continue
 		case src != nil && (!pending || input.Before(due)):
 			err = s.release(ctx, src, input, before(due, pending, limit))
 		default:
@@ -85,6 +110,7 @@ func (s *session) drainVirtual(ctx context.Context, limit time.Time) error {
 		if err != nil {
 			return err
 		}
+		of = holds
 	}
 }
 
@@ -102,9 +128,9 @@ func before(due time.Time, pending bool, limit time.Time) time.Time {
 
 // settlePatiently settles, and waits, in wall time, for what backs off: the
 // clock stands still meanwhile.
-func (s *session) settlePatiently(ctx context.Context) error {
+func (s *session) settlePatiently(ctx context.Context, of scope) error {
 	for {
-		held, err := s.settle(ctx)
+		held, err := s.settle(ctx, of)
 		if err != nil || held.err == nil {
 			return err
 		}

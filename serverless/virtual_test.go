@@ -3,11 +3,13 @@ package serverless_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leat-go/leat/aggregate"
@@ -319,6 +321,40 @@ func TestACommandThatReadsAModelFindsItsCauseInIt(t *testing.T) {
 			require.Zero(t, stale.Load())
 		})
 	}
+}
+
+// A read model that is behind does not hold the clock, but the end of the Drain.
+func TestReadModelsFollowVirtualTimeAndAreThereAtItsEnd(t *testing.T) {
+	over := make(chan struct{})
+	var deposits, shown, pages atomic.Int64
+	b := newBank(t, t.TempDir(), serverless.Options{Clock: clock.NewVirtual(epoch), Middleware: []message.HandlerMiddleware{
+		func(h message.HandlerFunc) message.HandlerFunc {
+			return func(msg *message.Message) ([]*message.Message, error) {
+				if strings.HasPrefix(msg.UUID, "slow@") {
+					pages.Add(1)
+				}
+				return h(msg)
+			}
+		},
+	}}, withSaving, func(b *bank) {
+		serverless.OnEvent(b.Host, "count", func(context.Context, eventstore.Of[Deposited]) error {
+			if deposits.Add(1) == plan {
+				close(over)
+			}
+			return nil
+		})
+		b.Project(projection.Define("slow", 1, `CREATE TABLE t (id INTEGER PRIMARY KEY) STRICT`,
+			projection.On(func(context.Context, *projection.Tx, eventstore.Of[Deposited]) error {
+				<-over
+				shown.Add(1)
+				return nil
+			})))
+	})
+	_, err := b.Invoke(t.Context(), "start_plan", StartPlan{Plan: "p", Rounds: plan, Every: 10 * time.Minute})
+	require.NoError(t, err)
+	b.drain(t)
+	require.EqualValues(t, plan, shown.Load())
+	require.LessOrEqual(t, pages.Load(), int64(2), "a page fills while nobody asks for it")
 }
 
 func TestATimerFiresBeforeAnInputOfTheSameInstant(t *testing.T) {
