@@ -14,10 +14,12 @@ import (
 )
 
 // FireDue fires every timer that is due by the engine's clock, in the order of
-// (due, saga, instance, name), and returns how many. Before a timer fires,
-// every event up to the log's head is applied: what it is about may have
-// happened. Timers of parked and failing instances do not fire. It is for a
-// clock.Virtual, after each Advance; RunTimers does it for clocks that run.
+// (due, saga, instance, name), and returns how many. Without Options.Ordered
+// those of one instant fire in that order by the FirePage: what the first ones
+// send is on its way while others fire. Before a timer fires, every event up to
+// the log's head is applied: what it is about may have happened. Timers of
+// parked and failing instances do not fire. It is for a clock.Virtual, after
+// each Advance; RunTimers does it for clocks that run.
 func (e *Engine) FireDue(ctx context.Context) (int, error) {
 	fired := 0
 	for {
@@ -83,14 +85,15 @@ func (e *Engine) fire(ctx context.Context) (fired int, more bool, err error) {
 	return fired, more, nil
 }
 
-// due returns timers that are due, in the order in which they fire, FirePage
-// or, of one instant, all. It tells whether there may be more.
+// due returns timers that are due, in the order in which they fire: FirePage
+// or, with Options.Ordered, of one instant all. It tells whether there may be
+// more.
 func (w *work) due() (list []*dueTimer, more bool, err error) {
 	list, err = w.dueUntil(w.now, FirePage)
 	if err != nil {
 		return nil, false, err
 	}
-	if more = len(list) == FirePage; more {
+	if more = len(list) == FirePage; more && w.e.opts.Ordered {
 		// Those of the last instant may not all be here.
 		last := list[FirePage-1].due
 		if list[0].due == last {
