@@ -9,7 +9,7 @@ import (
 )
 
 // Queued returns how many appends the writer has not looked at.
-func (s *Store) Queued() int { return len(s.writer.queue) }
+func (s *Store) Queued() int { return int(s.writer.waiting.Load()) }
 
 // WriterExec runs a statement on the writer's connection.
 func (s *Store) WriterExec(text string) error {

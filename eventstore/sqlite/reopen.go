@@ -73,9 +73,9 @@ type reopening struct {
 
 // serve carries out a Reopen.
 //
-// It is the writer's goroutine that does, since everything that is known of the
-// log's end is its own: no append is under way, those that come meanwhile
-// queue, and a second Reopen finds that nothing is left to do. The files belong
+// It is the writer's goroutine that does, with the turn, since everything that
+// is known of the log's end goes with that: no append is under way, those that
+// come meanwhile queue, and a second Reopen finds that nothing is left to do. The files belong
 // to the readers as well; the gate lets them all out, and in again when the
 // exchange is over.
 //
@@ -111,6 +111,8 @@ type reopening struct {
 // they are of events at or below the tip. The witness keeps to the tip, which
 // never went back. A snapshot is of events below the tip.
 func (w *writer) serve(r *reopening) {
+	w.turn <- struct{}{}
+	defer func() { <-w.turn }()
 	s := w.store
 	if s.Err() == nil {
 		r.done <- nil

@@ -119,6 +119,7 @@ func (s *Store) shut() error {
 	var errs []error
 	if s.writer != nil {
 		<-s.writer.done
+		s.writer.turn <- struct{}{} // nobody appends any more
 		crash.At(crash.StoreDrained)
 		errs = append(errs, s.witness.close())
 		crash.At(crash.StoreWitnessed)
@@ -197,10 +198,13 @@ func (s *Store) Append(ctx context.Context, b eventstore.Batch) (eventstore.Comm
 	return s.submit(ctx, newRequest(b))
 }
 
-// submit queues the request and waits for its answer.
+// submit has the request carried out and waits for its answer.
 func (s *Store) submit(ctx context.Context, r *request) (eventstore.Commit, error) {
 	if err := ctx.Err(); err != nil {
 		return eventstore.Commit{}, err
+	}
+	if s.writer != nil && s.writer.direct(r) {
+		return r.commit, r.err
 	}
 	if err := s.enqueue(r); err != nil {
 		return eventstore.Commit{}, err
@@ -225,12 +229,12 @@ func (s *Store) enqueue(r *request) error {
 	case s.writer == nil:
 		return fmt.Errorf("%w: %s: append through the process that owns it", ErrReadOnly, s.dir)
 	}
-	select {
-	case s.writer.queue <- r:
-		return nil
-	default:
-		return fmt.Errorf("%w: %d appends wait already, nothing was stored", eventstore.ErrBusy, cap(s.writer.queue))
+	if w := s.writer; int(w.waiting.Add(1)) > s.options.Queue {
+		w.waiting.Add(-1)
+		return fmt.Errorf("%w: %d appends wait already, nothing was stored", eventstore.ErrBusy, s.options.Queue)
 	}
+	s.writer.queue <- r // which has room for as many
+	return nil
 }
 
 // publish makes t the end of the log for all to see, and wakes who waits.

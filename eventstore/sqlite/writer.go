@@ -72,16 +72,23 @@ func newRequest(b eventstore.Batch) *request {
 	return r
 }
 
-// writer is the goroutine that commits. Everything in it but the queue belongs
-// to that goroutine.
+// writer commits: in a goroutine of its own what is queued, and in the caller's
+// an append that is alone.
 type writer struct {
 	store  *Store
-	conn   *sql.Conn // nil after a Reopen that failed
 	queue  chan *request
 	reopen chan *reopening
 	done   chan struct{} // closed when the goroutine has ended
-	carry  *request      // taken from the queue, left for the next group
+	carry  *request      // its own: taken from the queue, left for the next group
+	// waiting is how many requests are queued and not looked at yet.
+	waiting atomic.Int32
+	// alone is how many groups in a row were of one request with none behind it.
+	alone atomic.Int32
+	// turn is held, by a value in it, by whoever commits or opens the log again.
+	// It guards what follows. Who waits for it gets it in order.
+	turn chan struct{}
 
+	conn     *sql.Conn     // nil after a Reopen that failed
 	patience time.Duration // of a Reopen with the reads under way
 
 	// inject is called by tests' hand at the points of a transaction.
@@ -110,22 +117,60 @@ func (w *writer) close() error {
 
 // blankWriter returns a writer that knows nothing yet.
 func (s *Store) blankWriter() *writer {
-	return &writer{store: s, patience: reopenPatience, streams: newCache[string, streamState](s.options.CachedStreams), types: map[string]int64{}}
+	return &writer{store: s, turn: make(chan struct{}, 1), patience: reopenPatience, streams: newCache[string, streamState](s.options.CachedStreams), types: map[string]int64{}}
 }
+
+// aloneAfter is after how many groups of one request appenders are taken to be
+// one: with more, a shared sync is worth more than what two goroutines that wake
+// each other cost.
+const aloneAfter = 8
 
 // run commits groups until the queue is closed and empty.
 func (w *writer) run() {
 	defer close(w.done)
 	for {
-		group, open := w.next()
+		first := w.first()
+		if first == nil {
+			return
+		}
+		w.turn <- struct{}{}
+		group, open := w.gather(first)
 		if len(group) > 0 {
 			w.process(group)
 			w.tend()
+		}
+		<-w.turn
+		switch {
+		case len(group) > 1 || w.waiting.Load() > 0:
+			w.alone.Store(0)
+		case w.alone.Load() < aloneAfter:
+			w.alone.Add(1)
 		}
 		if !open {
 			return
 		}
 	}
+}
+
+// direct carries out a request at once, in its caller's goroutine, where
+// appends have come one at a time and nobody is at work. It tells whether it did.
+func (w *writer) direct(r *request) bool {
+	if w.alone.Load() < aloneAfter {
+		return false
+	}
+	select {
+	case w.turn <- struct{}{}:
+		defer func() { <-w.turn }()
+	default:
+		return false
+	}
+	if w.waiting.Load() > 0 || w.store.errClosed() != nil { // Close waits for the turn
+		return false
+	}
+	r.state.Store(taken)
+	w.process([]*request{r})
+	w.tend()
+	return true
 }
 
 // tend keeps the write-ahead log short. What cannot be moved into log.db is
@@ -139,35 +184,41 @@ func (w *writer) tend() {
 	}
 }
 
-// next waits for an append and collects those that come with it. It yields
-// once, so that appenders that were just answered can join: that is worth half
-// as much again with eight of them, and costs a lone one nothing.
-func (w *writer) next() (group []*request, open bool) {
-	first := w.carry
-	w.carry = nil
-	if first != nil && w.store.Err() != nil {
-		select { // however many come to be refused
-		case r := <-w.reopen:
-			w.serve(r)
-		default:
-		}
-	}
-	for first == nil {
-		select {
-		case first, open = <-w.queue:
-			if !open {
-				return nil, false
+// first waits for an append, and serves a Reopen. It returns nil once the queue
+// is closed and empty.
+func (w *writer) first() *request {
+	if first := w.carry; first != nil {
+		w.carry = nil
+		if w.store.Err() != nil {
+			select { // however many come to be refused
+			case r := <-w.reopen:
+				w.serve(r)
+			default:
 			}
+		}
+		return first
+	}
+	for {
+		select {
+		case first := <-w.queue:
+			return first
 		case r := <-w.reopen:
 			w.serve(r)
 		}
 	}
+}
+
+// gather collects the appends that come with the first. It yields once, so
+// that appenders that were just answered can join: that is worth half as much
+// again with eight of them, and costs a lone one nothing.
+func (w *writer) gather(first *request) (group []*request, open bool) {
 	events, bytes := 0, 0
 	take := func(r *request) bool {
 		if len(group) > 0 && (events+len(r.ids) > w.store.options.GroupEvents || bytes+r.bytes > w.store.options.GroupBytes) {
 			w.carry = r
 			return false
 		}
+		w.waiting.Add(-1)
 		if r.state.CompareAndSwap(queued, taken) {
 			group = append(group, r)
 			events += len(r.ids)

@@ -51,16 +51,23 @@ type identities [len(parts)]identity
 // SQLite's locks.
 func identify(path string) (all identities, size int64, err error) {
 	for i, part := range parts {
-		var st syscall.Stat_t
-		if err := syscall.Lstat(path+part, &st); err != nil {
+		id, bytes, err := look(path + part)
+		if err != nil {
 			return all, 0, &os.PathError{Op: "stat", Path: path + part, Err: err}
 		}
-		all[i] = identity{device: uint64(st.Dev), inode: st.Ino} //nolint:unconvert // int32 on some systems
+		all[i] = id
 		if part == "-wal" {
-			size = st.Size
+			size = bytes
 		}
 	}
 	return all, size, nil
+}
+
+// lstat is look as every system has it.
+func lstat(path string) (identity, int64, error) {
+	var st syscall.Stat_t
+	err := syscall.Lstat(path, &st)
+	return identity{device: uint64(st.Dev), inode: st.Ino}, st.Size, err //nolint:unconvert // int32 on some systems
 }
 
 // check returns a ReplacedError where a part of the database at path is not the
