@@ -81,7 +81,7 @@ func (s *jetStore) append(ctx context.Context, stream string, version int64, eve
 	return nil
 }
 
-func (s *jetStore) read(ctx context.Context, filter string, fn func(place) error) error {
+func (s *jetStore) read(ctx context.Context, filter string, fn func(place) error) (err error) {
 	info, err := s.stream.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {
 		return err
@@ -101,7 +101,10 @@ func (s *jetStore) read(ctx context.Context, filter string, fn func(place) error
 	if err != nil {
 		return err
 	}
-	defer it.Stop()
+	defer func() {
+		it.Stop()
+		err = errors.Join(err, s.stream.DeleteConsumer(ctx, c.CachedInfo().Name)) // it would stay for minutes
+	}()
 	for ; left > 0; left-- {
 		m, err := it.Next()
 		if err != nil {

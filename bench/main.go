@@ -93,6 +93,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		return err
 	}
 	root, err := os.MkdirTemp(o.directory, "leat-bench-")
+	if err == nil {
+		err = os.Chmod(root, reachable)
+	}
 	if err != nil {
 		return err
 	}

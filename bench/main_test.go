@@ -41,7 +41,9 @@ func storeSubjects() []subject {
 
 func openSubject(t *testing.T, s subject) instance {
 	t.Helper()
-	in, err := s.open(t.Context(), t.TempDir())
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(filepath.Dir(dir), reachable))
+	in, err := s.open(t.Context(), dir)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, in.close()) })
 	return in

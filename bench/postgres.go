@@ -15,6 +15,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
+// reachable is the mode of what is made on the way to a subject's directory: the
+// user of a server must reach its own.
+const reachable = 0o711
+
 // postgres starts a server of its own in dir, where its programs are
 // installed.
 func postgres() subject {
@@ -52,16 +56,13 @@ func unprivileged(cmd *exec.Cmd, dir string) error {
 	return os.Chown(dir, uid, gid)
 }
 
-func openPostgres(ctx context.Context, dir string) (_ instance, err error) {
+// openPostgres starts a server in dir, which its user must be able to reach.
+func openPostgres(ctx context.Context, dir string) (instance, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil || len(found) == 0 {
 		return nil, fmt.Errorf("%w: no PostgreSQL is installed", errUnavailable)
 	}
 	bin := filepath.Dir(found[len(found)-1])
-	// The server's user must reach the directory, whatever lies above it.
-	if dir, err = os.MkdirTemp("/tmp", "leat-bench-pg-"); err != nil {
-		return nil, err
-	}
 	data := filepath.Join(dir, "data")
 	run := func(name string, args ...string) error {
 		cmd := exec.CommandContext(ctx, filepath.Join(bin, name), args...)
@@ -72,6 +73,9 @@ func openPostgres(ctx context.Context, dir string) (_ instance, err error) {
 			return fmt.Errorf("%s: %w: %s", name, err, out)
 		}
 		return nil
+	}
+	if err := run("initdb", "--version"); errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("%w: its user cannot reach %s: give another -dir", errUnavailable, dir)
 	}
 	if err := run("initdb", "-D", data, "-A", "trust", "-U", "leat", "--no-locale", "-E", "UTF8"); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))

@@ -166,7 +166,7 @@ func (w workload) second(entries []*entry) (rows []row) {
 // measure does one round, and ends the bout unless it is kept.
 func (e *entry) measure(ctx context.Context, dir string, s scale) (m measure, err error) {
 	if e.bout == nil {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := os.MkdirAll(dir, reachable); err != nil {
 			return m, err
 		}
 		b, err := e.contender.begin(ctx, dir, s)
