@@ -253,24 +253,29 @@ func TestRetriesEndWithTheAgeOfTheFirstFailure(t *testing.T) {
 // openmeter PR#3141: a shutdown must not poison.
 func TestAShutdownParksNothingAndCountsNothing(t *testing.T) {
 	for _, policy := range []Policy{Block, Park, Skip} {
-		l := newTape()
-		someMoves(l, 20)
-		ctx, cancel := context.WithCancel(t.Context())
-		d := ledger(1, func(e eventstore.Recorded) error {
-			if e.Position == 7 && ctx.Err() == nil {
-				cancel()
-				return fmt.Errorf("interrupted: %w", ctx.Err())
-			}
-			return nil
-		}, OnFailure(policy), once)
-		p := openTest(t, t.TempDir(), l, d)
-		require.ErrorIs(t, p.Apply(ctx, page(l, 0, 100)), context.Canceled)
-		s := p.Status()
-		require.Equal(t, CatchingUp, s.State)
-		require.Zero(t, s.ParkedEvents+s.DeadLetters+s.Attempts)
-		require.Zero(t, requireFold(t, p, l))
-		require.NoError(t, deliver(t, p, l, 100))
-		require.Equal(t, l.head(), requireFold(t, p, l))
+		for _, stopped := range []int{1, 2} { // with the page, or with the event alone
+			l, calls := newTape(), 0
+			someMoves(l, 20)
+			ctx, cancel := context.WithCancel(t.Context())
+			d := ledger(1, func(e eventstore.Recorded) error {
+				if e.Position != 7 || ctx.Err() != nil {
+					return nil
+				}
+				if calls++; calls == stopped {
+					cancel()
+				}
+				return errors.New("interrupted")
+			}, OnFailure(policy), once)
+			p := openTest(t, t.TempDir(), l, d)
+			require.ErrorIs(t, p.Apply(ctx, page(l, 0, 100)), context.Canceled)
+			require.Equal(t, stopped, calls)
+			s := p.Status()
+			require.Equal(t, CatchingUp, s.State)
+			require.Zero(t, s.ParkedEvents+s.DeadLetters+s.Attempts)
+			requireFold(t, p, l)
+			require.NoError(t, deliver(t, p, l, 100))
+			require.Equal(t, l.head(), requireFold(t, p, l))
+		}
 	}
 }
 

@@ -63,6 +63,21 @@ func TestATimerIsNeverEarlyAndFiresOnce(t *testing.T) {
 	w.audit()
 }
 
+// The timer that is due next is looked up apart: that nothing fires before it
+// says nothing of those behind it.
+func TestATimerBehindOneThatIsDueWaitsForItsInstant(t *testing.T) {
+	w := newWorld(t, ringing())
+	w.emit("s", placed{"1"})
+	w.settle()
+	require.Zero(t, w.advance(1))
+	w.emit("s", placed{"2"})
+	w.settle()
+	require.Equal(t, 1, w.advance(time.Minute-1))
+	require.Equal(t, []string{`remind{"Order":"1","N":1}`}, w.did())
+	require.Equal(t, 1, w.advance(1))
+	w.audit()
+}
+
 func TestAStoredFactBeatsALateTimer(t *testing.T) {
 	for _, page := range []string{"seen", "not yet delivered"} {
 		t.Run(page, func(t *testing.T) {

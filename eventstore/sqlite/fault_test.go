@@ -184,3 +184,33 @@ func retry(t *testing.T, d *disturbed) {
 	}
 	d.unknown = nil
 }
+
+// A read that fails after some rows is an error, and not their end: a stream
+// would be loaded without its last events, and decide on what it does not know.
+func TestAReadThatFailsInTheMiddleIsNotItsEnd(t *testing.T) {
+	failingDisk(t)
+	dir := t.TempDir()
+	s := open(t, dir, quiet)
+	const events = 200
+	for range events {
+		appendTo(t, s, eventstore.Batch{Writes: []eventstore.Write{{Stream: "ride-1", Events: []eventstore.EventData{{Type: "big", Data: make([]byte, 5000)}}}}})
+	}
+	require.NoError(t, s.Close())
+	failed := 0
+	for n := 1; ; n += 7 {
+		s := open(t, dir, quiet)
+		f := inject(t, faultvfs.Fault{Kind: faultvfs.Read, Dir: dir, N: n, Times: faultvfs.Forever})
+		list, err := s.ReadStream(t.Context(), "ride-1", 1, 1000)
+		hit := f.Failed() > 0
+		f.Remove()
+		require.NoError(t, s.Close())
+		if !hit {
+			require.NoError(t, err)
+			require.Len(t, list, events)
+			break
+		}
+		require.Error(t, err, "read %d failed, and %d events were returned", n, len(list))
+		failed++
+	}
+	require.Greater(t, failed, 20)
+}
