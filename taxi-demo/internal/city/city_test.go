@@ -3,11 +3,13 @@ package city_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/taxi-demo/internal/agents"
 	"github.com/leat-go/leat/taxi-demo/internal/chaos"
 	"github.com/leat-go/leat/taxi-demo/internal/city"
@@ -114,5 +116,34 @@ func TestASourceThatIsStartedAgainLetsEveryTripInOnce(t *testing.T) {
 	for _, trip := range w.trips {
 		require.Contains(t, []tlc.Class{tlc.ClassMeter, tlc.ClassNoCheck}, trip.Recorded.Class)
 		require.Equal(t, trip.Recorded.RideID, trip.Requested.RideID)
+	}
+}
+
+// refusing refuses one trip, once.
+type refusing struct {
+	*world
+	left atomic.Int64
+}
+
+func (r *refusing) RequestTrip(ctx context.Context, id string, c functions.RequestTrip) error {
+	if r.left.Add(-1) == 0 {
+		return eventstore.ErrBusy
+	}
+	return r.world.RequestTrip(ctx, id, c)
+}
+
+func TestATripThatTheStoreDidNotTakeIsDueAgain(t *testing.T) {
+	for _, mode := range []city.Mode{city.Once(20), city.Live(city.Opening)} {
+		w := &refusing{world: &world{known: map[string]bool{}}}
+		w.left.Store(5)
+		s, err := city.City{Chaos: chaos.Config{Seed: 2}}.NewSource(w, meter.Tariffs(), mode)
+		require.NoError(t, err)
+		_, _, err = s.Next(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, s.Release(t.Context(), city.Opening()), "the fleet")
+		until := city.At(20)
+		require.ErrorIs(t, s.Release(t.Context(), until), eventstore.ErrBusy)
+		require.NoError(t, s.Release(t.Context(), until))
+		require.Len(t, w.trips, 20)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -124,7 +125,8 @@ func (s *Source) Next(ctx context.Context) (time.Time, bool, error) {
 
 func (s *Source) at(n int) time.Time { return At(n).Add(s.late) }
 
-// Release lets in every trip that is due and returns when all are stored.
+// Release lets in every trip that is due and returns when all are stored. After
+// an error all from the first that may not be are due again.
 func (s *Source) Release(ctx context.Context, until time.Time) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(inFlight)
@@ -144,16 +146,32 @@ func (s *Source) Release(ctx context.Context, until time.Time) error {
 		s.fleet = true
 		return nil
 	}
+	var failed atomic.Int64
 	for ; s.next <= s.mode.rides && !s.at(s.next).After(until) && gctx.Err() == nil; s.next++ {
 		t := s.city.Trip(s.next, s.tariff)
 		g.Go(func() error {
 			if err := s.outside.RequestTrip(gctx, s.id("trip", t.Number), order(s.source(), t)); err != nil {
+				lower(&failed, int64(t.Number))
 				return fmt.Errorf("trip %d: %w", t.Number, err)
 			}
 			return nil
 		})
 	}
-	return g.Wait()
+	err := g.Wait()
+	if n := failed.Load(); n > 0 {
+		s.next = int(n)
+	}
+	return err
+}
+
+// lower makes n the least that was given.
+func lower(least *atomic.Int64, n int64) {
+	for {
+		now := least.Load()
+		if now != 0 && now <= n || least.CompareAndSwap(now, n) {
+			return
+		}
+	}
 }
 
 func order(source string, t Trip) functions.RequestTrip {

@@ -144,11 +144,27 @@ func (im *Importer) whole(t tlc.Trip) []row {
 	return []row{{trip: charge}, {trip: refund, charge: &charge}}
 }
 
-// Release lets in every row that is due and returns when all are stored.
-func (im *Importer) Release(ctx context.Context, until time.Time) error {
+// Release lets in every row that is due and returns when all are stored. After
+// an error those that may not be are due again.
+func (im *Importer) Release(ctx context.Context, until time.Time) (err error) {
 	if err := im.bringSpares(ctx); err != nil {
 		return fmt.Errorf("bring spare taxis online: %w", err)
 	}
+	var released []row
+	var stored []*atomic.Bool // of each
+	defer func() {
+		if err == nil {
+			return
+		}
+		var again []row
+		for i, r := range released {
+			if !stored[i].Load() {
+				again = append(again, r)
+			}
+		}
+		im.queue = append(again, im.queue...)
+		im.let -= len(again)
+	}()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(inFlight)
 	for {
@@ -162,11 +178,14 @@ func (im *Importer) Release(ctx context.Context, until time.Time) error {
 		r := im.queue[0]
 		im.queue = im.queue[1:]
 		im.let++
+		done := &atomic.Bool{}
+		released, stored = append(released, r), append(stored, done)
 		g.Go(func() error {
 			if err := im.letIn(gctx, r); err != nil {
 				return fmt.Errorf("row %d: %w", r.trip.Row, err)
 			}
 			im.rows.Add(1)
+			done.Store(true)
 			return nil
 		})
 	}
