@@ -99,7 +99,8 @@ type rebuilding struct {
 // is not: the live file is held meanwhile.
 //
 // progress may be nil; it is called after every page, in another goroutine that
-// Rebuild waits for. It must not panic.
+// Rebuild waits for and whose thread may have a low priority. It must not panic,
+// and not append: others would wait for that.
 //
 // An event that fails and that the live file has as a dead letter or parked is
 // set aside in the new file as well; any other failing event ends the rebuild

@@ -37,8 +37,8 @@ func (e *Engine) Outbox() message.Subscriber { return subscriber{e.outbox} }
 // command by dispatch, usually bus.Commands.Dispatch. Without an error the
 // command is done. A bus.Rejection is given to the instance as an input. Any
 // other error has the command tried again after a growing wait in wall time,
-// until Options.CommandAttempts or CommandAge have the instance parked. An
-// error under a context that has ended is a shutdown and does not count, nor
+// until Options.CommandAttempts or CommandAge have the instance parked;
+// eventstore.ErrCorrupt parks it at once. An error under a context that has ended is a shutdown and does not count, nor
 // does that of a store that takes no appends (eventstore.ErrOutcomeUnknown,
 // ErrBusy, ErrClosed).
 func (e *Engine) Dispatcher(dispatch func(context.Context, bus.Command) (eventstore.Commit, error)) message.NoPublishHandlerFunc {
@@ -89,7 +89,8 @@ func conclude(ctx context.Context, c *command, err error) *result {
 		// The store's fault: it takes nothing, or does not know what it took.
 		r.outcome, r.reason, r.until = outcomeStopped, brief(err.Error()), time.Now().Add(closedPause).UnixNano()
 	default:
-		r.outcome, r.reason = outcomeFailed, brief(err.Error())
+		// A damaged log is not mended by reading it again.
+		r.outcome, r.reason, r.final = outcomeFailed, brief(err.Error()), errors.Is(err, eventstore.ErrCorrupt)
 	}
 	return r
 }

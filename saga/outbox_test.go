@@ -227,6 +227,22 @@ func TestACommandThatFailsIsTriedAgainAndThenParksItsInstance(t *testing.T) {
 	w.audit()
 }
 
+// It would back off for hours, and a Drain wait for it.
+func TestACommandThatMeetsADamagedLogParksItsInstanceAtOnce(t *testing.T) {
+	w := newWorld(t, chatty(1))
+	w.hourly()
+	w.on("remind", func(context.Context, bus.Command) ([]eventstore.Event, error) {
+		return nil, fmt.Errorf("load: %w", &eventstore.CorruptError{Where: "position 7", Reason: "it is damaged"})
+	})
+	w.emit("s", placed{"1"})
+	w.settle()
+	i := w.instance("order", "1")
+	require.Equal(t, Parked, i.Status)
+	require.Contains(t, i.Reason, "position 7")
+	require.Len(t, w.sent, 1)
+	w.audit()
+}
+
 func TestAttemptsOfACommandSurviveARestart(t *testing.T) {
 	w := newWorld(t, chatty(1))
 	w.close()

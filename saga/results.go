@@ -136,7 +136,8 @@ func (w *work) remove(c *command) (gone bool, err error) {
 }
 
 // failed records a failed attempt of a command: it is tried again or, at the
-// limit, parked with its instance. A rejected undo is parked at once.
+// limit, parked with its instance. A rejected undo, and a command that met a
+// damaged log, is parked at once.
 func (w *work) failed(r *result) error {
 	c := r.cmd
 	r.attempts, r.failedAt = c.attempts+1, c.failedAt
@@ -145,7 +146,7 @@ func (w *work) failed(r *result) error {
 	}
 	o := &w.e.opts
 	r.until, r.parked = w.wall+int64(o.backoff(r.attempts)), false
-	if r.outcome == outcomeRejected || r.attempts >= o.CommandAttempts || w.wall-r.failedAt >= int64(o.CommandAge) {
+	if r.outcome == outcomeRejected || r.final || r.attempts >= o.CommandAttempts || w.wall-r.failedAt >= int64(o.CommandAge) {
 		r.until, r.parked = 0, true
 	}
 	reason := r.reason

@@ -15,8 +15,8 @@ import (
 
 // FireDue fires every timer that is due by the engine's clock, in the order of
 // (due, saga, instance, name), and returns how many. Without Options.Ordered
-// those of one instant fire in that order by the FirePage: what the first ones
-// send is on its way while others fire. Before a timer fires, every event up to
+// those of one instant fire by pages of FirePage, in no particular order, each
+// sorted: what the first ones send is on its way while others fire. Before a timer fires, every event up to
 // the log's head is applied: what it is about may have happened. Timers of
 // parked and failing instances do not fire. It is for a clock.Virtual, after
 // each Advance; RunTimers does it for clocks that run.

@@ -40,7 +40,8 @@ import (
 //
 // On a store whose writes have stopped the copy is taken from the connections
 // that are open, which still see what was acknowledged where another program
-// has taken the files away.
+// has taken the files away. sagas.db and consumers.db are left out where they
+// were taken away as well: then Restore demands that their loss is accepted.
 func (s *Store) Backup(ctx context.Context, dst string) (err error) {
 	end, err := s.begin(ctx, "back up")
 	if err != nil {
@@ -53,7 +54,7 @@ func (s *Store) Backup(ctx context.Context, dst string) (err error) {
 		return fail(err)
 	}
 	missing, err := parts.Missing(s.dir)
-	if err == nil && len(missing) > 0 {
+	if err == nil && len(missing) > 0 && s.Err() == nil {
 		err = &eventstore.CorruptError{Where: s.path(missing[0]), Reason: parts.Reason + ": " + parts.Remedy}
 	}
 	if err != nil {
@@ -68,7 +69,7 @@ func (s *Store) Backup(ctx context.Context, dst string) (err error) {
 			err = errors.Join(err, st.abandon())
 		}
 	}()
-	m := manifest{Format: manifestFormat}
+	m := manifest{Format: manifestFormat, Missing: missing}
 	for _, c := range companions() {
 		if err := c.copy(ctx, s.dir, st, &m); err != nil {
 			return fail(err)

@@ -56,6 +56,9 @@ type manifest struct {
 	Epoch    string `json:"epoch"`
 	Position int64  `json:"position"`
 	Files    []part `json:"files"`
+	// Missing are files that the store had and that had been removed when it was
+	// copied, which is done for a store that has stopped.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // part is a file of a backup.
@@ -130,6 +133,9 @@ func (m manifest) differences(files []part) (all []difference) {
 		case files[i] != want:
 			all = append(all, difference{want.Name, fmt.Sprintf("is not the file that was backed up (%d bytes, %d then, or other content)", files[i].Bytes, want.Bytes)})
 		}
+	}
+	for _, name := range m.Missing {
+		all = append(all, difference{name, "had been removed when the backup was taken: what was in it is nowhere else"})
 	}
 	for _, f := range files {
 		if !m.names(f.Name) {

@@ -25,13 +25,11 @@ var (
 
 // Store is an open store. It is safe for concurrent use.
 //
-// One goroutine, the writer, holds the connection that writes and everything
-// that is known about the log's end: positions, versions, names, hashes. It
-// publishes the tip after each commit and before it answers, and reads show
-// nothing past the tip: so what is seen is never taken back, and a commit
-// whose fate is unknown is not seen at all. A mutex around a transaction would
-// do as well for one appender; the goroutine is there so that many of them
-// share one sync.
+// The writer holds the connection that writes and everything that is known
+// about the log's end: positions, versions, names, hashes. It publishes the tip
+// after each commit and before it answers, and reads show nothing past the tip:
+// so what is seen is never taken back, and a commit whose fate is unknown is not
+// seen at all.
 type Store struct {
 	dir     string
 	db      *file.DB
@@ -93,8 +91,8 @@ func (s *Store) Err() error {
 
 func (s *Store) stop(cause error) {
 	if s.failed.CompareAndSwap(nil, &cause) {
-		s.logger.Error("writes to the store have stopped until it is opened again", "store", s.dir, "cause", cause)
 		close(*s.stopped.Load())
+		s.logger.Error("writes to the store have stopped until it is opened again", "store", s.dir, "cause", cause)
 	}
 }
 

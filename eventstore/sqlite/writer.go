@@ -36,7 +36,7 @@ type request struct {
 	state atomic.Int32
 	done  chan struct{} // closed when commit and err are final
 
-	// commit and err belong to the writer until done is closed. Before the
+	// commit and err belong to who has the writer's turn until done is closed. Before the
 	// group's outcome is known they are what is to be answered if it is stored.
 	commit eventstore.Commit
 	err    error
@@ -141,7 +141,7 @@ func (w *writer) run() {
 		}
 		<-w.turn
 		switch {
-		case len(group) > 1 || w.waiting.Load() > 0:
+		case len(group) != 1 || w.waiting.Load() > 0:
 			w.alone.Store(0)
 		case w.alone.Load() < aloneAfter:
 			w.alone.Add(1)
@@ -167,11 +167,21 @@ func (w *writer) direct(r *request) bool {
 	if w.waiting.Load() > 0 || w.store.errClosed() != nil { // Close waits for the turn
 		return false
 	}
+	returned := false
+	defer func() {
+		if !returned { // a panic, which the caller may recover
+			w.store.stop(errAbandoned)
+		}
+	}()
 	r.state.Store(taken)
 	w.process([]*request{r})
 	w.tend()
+	returned = true
 	return true
 }
+
+// errAbandoned: nobody knows what an append has done that did not return.
+var errAbandoned = errors.New("an append ended in a panic: close the store and open it again")
 
 // tend keeps the write-ahead log short. What cannot be moved into log.db is
 // safe where it is, but a disk that refuses that is not to be trusted with more.

@@ -101,21 +101,18 @@ func List(dir string, names ...string) error {
 	return disk.Replace(filepath.Join(dir, FileName), []byte(header+strings.Join(all, "\n")+"\n"))
 }
 
-// exists tells whether the database is there. One that was just made may have
-// everything in its write-ahead log.
+// exists tells whether the database is there. It never is empty once it has
+// been made: SQLite writes its first page before it has a write-ahead log, and
+// throws away one that stands beside an empty file.
 func exists(path string) (bool, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
-	if err != nil || info.Size() > 0 || !info.Mode().IsRegular() { // whoever opens it refuses what is no file
-		return err == nil, err
+	if err != nil {
+		return false, err
 	}
-	wal, err := os.Lstat(path + "-wal")
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil && wal.Size() > 0, err
+	return info.Size() > 0 || !info.Mode().IsRegular(), nil // whoever opens it refuses what is no file
 }
 
 // read returns the names in the list of dir, none where there is no list.
