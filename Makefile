@@ -20,7 +20,7 @@ check: fmt vet test ## everything that CI runs: format, vet, all tests with the 
 
 .PHONY: fmt
 fmt: ## fail where a file is not as gofmt writes it
-	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	@out=$$(gofmt -l .) || exit 1; \
 	if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 
 .PHONY: vet
