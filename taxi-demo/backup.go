@@ -7,14 +7,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/eventstore/sqlite"
-	"github.com/leat-go/leat/verify"
 )
 
 func backupCommand(t terminal, store *string) *cobra.Command {
@@ -79,11 +77,7 @@ have lost something.`,
 			case errors.Is(err, sqlite.ErrNotStore) && errors.Is(gone, fs.ErrNotExist):
 				return fmt.Errorf("there is no backup in %s: there is no such directory: name another with --from", from)
 			case errors.Is(err, eventstore.ErrCorrupt):
-				text := wording(err)
-				if !o.AcceptLoss && damagedLog(cmd.Context(), from) {
-					text = strings.ReplaceAll(text, ", or accept the loss with --accept-loss", "; the log is damaged as well, which no option accepts")
-				}
-				fmt.Fprintf(t.err, "taxi-demo: %s\n", oneLine(text))
+				fmt.Fprintf(t.err, "taxi-demo: %s\n", oneLine(wording(err)))
 				return errCheckFailed
 			case err != nil:
 				return err
@@ -102,15 +96,6 @@ have lost something.`,
 	cmd.Flags().BoolVar(&o.AcceptLoss, "accept-loss", false, "restore also what may have lost something that was acknowledged")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
-}
-
-// damagedLog tells whether verify finds damage in the log that restore accepts
-// by no option.
-func damagedLog(ctx context.Context, dir string) bool {
-	r, err := verify.Dir(ctx, dir)
-	return err == nil && (!r.Log.Read || slices.ContainsFunc(r.Findings, func(f eventstore.Finding) bool {
-		return f.File == "log.db" && f.Place != "" && !strings.HasPrefix(f.Place, "snapshot ")
-	}))
 }
 
 // restoreReport is what restore prints.

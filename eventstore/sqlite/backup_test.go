@@ -62,7 +62,7 @@ func TestASourceIsNeverEmptiedForWhatIsMadeOfIt(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(from, "lock"))) // a copy without one
 	before := listing(t, from)
 	_, err := sqlite.Restore(t.Context(), from, dst, nil)
-	require.ErrorIs(t, err, eventstore.ErrInvalid)
+	require.ErrorIs(t, err, sqlite.ErrNotStore, "nor is it taken for a backup")
 	require.Equal(t, before, listing(t, from))
 	s, err := sqlite.OpenReadOnly(t.Context(), from)
 	require.NoError(t, err)

@@ -41,6 +41,9 @@ func look(dir string) (_ *intake, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w: name the directory of a backup", ErrNotStore, err)
 	}
+	if err := checkFinished(dir); err != nil {
+		return nil, err
+	}
 	in := &intake{dir: dir}
 	in.names, in.strangers = sortOut(entries)
 	if err := in.complete(); err != nil {
@@ -77,14 +80,21 @@ func sortOut(entries []os.DirEntry) (names, strangers []string) {
 // a backup: ErrCorrupt where a manifest says that it is one, which was once
 // whole.
 func (in *intake) complete() error {
-	if in.has(logName) && (len(in.strangers) == 0 || !in.has(manifestName)) {
+	logless, err := isLogless(in.dir)
+	if err != nil {
+		return err
+	}
+	if !logless && (len(in.strangers) == 0 || !in.has(manifestName)) {
 		return nil
 	}
 	m, err := readManifest(filepath.Join(in.dir, manifestName))
 	if err != nil && !errors.Is(err, eventstore.ErrCorrupt) {
 		return err
 	}
-	if len(in.strangers) > 0 {
+	if of := in.beside(); logless && of != "" && (m != nil || !in.has(manifestName)) {
+		return &eventstore.CorruptError{Where: filepath.Join(in.dir, logName), Reason: fmt.Sprintf("it is missing or empty, but %s is there: %s", of, anotherBackup)}
+	}
+	if len(in.strangers) > 0 && in.has(manifestName) {
 		name := in.strangers[0]
 		path := filepath.Join(in.dir, name)
 		if m != nil && !m.names(name) {
@@ -93,9 +103,43 @@ func (in *intake) complete() error {
 		return fmt.Errorf("%w: %q is no part of a backup, at least not of this program's: move it away, or use a newer program", ErrNotStore, path)
 	}
 	if in.has(manifestName) {
-		return &eventstore.CorruptError{Where: filepath.Join(in.dir, logName), Reason: "it is missing, but the manifest of a backup is there: take another backup"}
+		return &eventstore.CorruptError{Where: filepath.Join(in.dir, logName), Reason: "it is missing or empty, but the manifest of a backup is there: " + anotherBackup}
+	}
+	if in.has(logName) {
+		return nil // and empty, which is said by whoever opens it
 	}
 	return fmt.Errorf("%w: %s holds no %s: name the directory of a backup", ErrNotStore, in.dir, logName)
+}
+
+// isLogless tells whether a directory has no log, or nothing in it: one that was
+// just made may have everything in its write-ahead log.
+func isLogless(dir string) (bool, error) {
+	for _, name := range []string{logName, logName + "-wal"} {
+		switch info, err := os.Lstat(filepath.Join(dir, name)); {
+		case errors.Is(err, os.ErrNotExist):
+			if name == logName {
+				return true, nil
+			}
+		case err != nil:
+			return false, fmt.Errorf("eventstore/sqlite: %w", err)
+		case info.Size() > 0 || !info.Mode().IsRegular():
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// beside says what belongs to a log and is there; empty where nothing is.
+func (in *intake) beside() string {
+	if in.has(manifestName) {
+		return "the manifest of a backup"
+	}
+	for _, name := range append(companionNames(), witnessName) {
+		if in.has(name) {
+			return name + " of a store"
+		}
+	}
+	return ""
 }
 
 // namedStrangers is how many strangers are named.

@@ -83,7 +83,7 @@ func Restore(ctx context.Context, backup, dst string, opts *RestoreOptions) (_ R
 		return Restored{}, fmt.Errorf("eventstore/sqlite: restore %s: %w", backup, err)
 	}
 	if err := r.run(ctx, dst); err != nil {
-		return Restored{}, fmt.Errorf("eventstore/sqlite: restore %s: %w", r.src, diskFull(r.relocate(err)))
+		return Restored{}, fmt.Errorf("eventstore/sqlite: restore %s: %w", r.src, diskFull(r.relocate(r.damaged(err))))
 	}
 	return r.result, nil
 }
@@ -93,6 +93,7 @@ type restoration struct {
 	src    string
 	opts   RestoreOptions
 	st     *staging
+	losses []loss
 	result Restored
 }
 
@@ -121,15 +122,15 @@ func (r *restoration) run(ctx context.Context, dst string) (err error) {
 	if err := r.compare(files); err != nil {
 		return err
 	}
-	if left := in.left(); left != "" { // in what has no manifest, which was accepted
-		r.result.Lost = append(r.result.Lost, left)
-	}
 	if err := r.companions(ctx, in); err != nil {
 		return err
 	}
 	r.result.Files = append(r.result.Files, logName)
 	if err := r.log(ctx); err != nil {
 		return err
+	}
+	if left := in.left(); left != "" { // in what has no manifest, which was accepted
+		r.result.Lost = append(r.result.Lost, left)
 	}
 	crash.At(crash.RestoreWritten)
 	if err := r.st.publish(func() { crash.At(crash.RestoreNamed) }); err != nil {
@@ -145,9 +146,7 @@ func (r *restoration) companions(ctx context.Context, in *intake) error {
 		return err
 	}
 	for _, name := range missing {
-		if err := r.lose(r.st.path(name), name+" is missing or empty, but the store had it: what was in it is nowhere else"); err != nil {
-			return err
-		}
+		r.lose(r.st.path(name), name+" is missing or empty, but the store had it: what was in it is nowhere else")
 	}
 	for _, c := range companions() {
 		switch path := r.st.path(c.name); {
@@ -166,15 +165,6 @@ func (r *restoration) companions(ctx context.Context, in *intake) error {
 	return parts.List(r.st.dir, r.result.Files...)
 }
 
-// lose accepts a loss where the caller does, else returns it.
-func (r *restoration) lose(where, what string) error {
-	if !r.opts.AcceptLoss {
-		return &eventstore.CorruptError{Where: where, Reason: what + ": take another backup, or accept the loss (AcceptLoss)"}
-	}
-	r.result.Lost = append(r.result.Lost, what)
-	return nil
-}
-
 // compare compares what was taken with the manifest, and does away with it.
 func (r *restoration) compare(files []part) (err error) {
 	m, err := readManifest(r.st.path(manifestName))
@@ -184,13 +174,15 @@ func (r *restoration) compare(files []part) (err error) {
 		}
 	}()
 	if errors.Is(err, eventstore.ErrCorrupt) {
-		return r.lose(r.st.path(manifestName), "its manifest cannot be read, so that nobody knows whether the backup is whole")
+		r.lose(r.st.path(manifestName), "its manifest cannot be read, so that nobody knows whether the backup is whole")
+		return nil
 	}
 	if err != nil {
 		return err
 	}
 	if m == nil {
-		return r.lose(r.src, "it has no manifest: it is no Backup, or not all of one, and nobody knows whether it is whole")
+		r.lose(r.src, "it has no manifest: it is no Backup, or not all of one, and nobody knows whether it is whole")
+		return nil
 	}
 	all := m.differences(files)
 	if len(all) == 0 {
@@ -201,7 +193,7 @@ func (r *restoration) compare(files []part) (err error) {
 		all = m.agrees(said)
 	}
 	if len(all) > 0 {
-		return r.lose(r.src, all[0].String())
+		r.lose(r.src, all[0].String())
 	}
 	return nil
 }
@@ -221,7 +213,7 @@ func (c companion) accept(ctx context.Context, path string) (err error) {
 	}()
 	version, err := db.Check(ctx, c.applicationID, len(c.schemas))
 	if err == nil && version == 0 {
-		err = &eventstore.CorruptError{Where: path, Reason: "it is empty"}
+		err = &eventstore.CorruptError{Where: path, Reason: "it is empty: " + anotherBackup}
 	}
 	if err != nil {
 		return fileError(path, "open", err)
@@ -231,7 +223,7 @@ func (c companion) accept(ctx context.Context, path string) (err error) {
 		return fileError(path, "open", err)
 	}
 	if digest != c.schemas[version-1] {
-		return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("its tables, indexes or triggers are not those that this program makes (format %d, digest %s)", version, digest)}
+		return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("its tables, indexes or triggers are not those that this program makes (format %d, digest %s): %s", version, digest, anotherBackup)}
 	}
 	if err := intact(ctx, db); err != nil {
 		return err
@@ -250,9 +242,14 @@ func intact(ctx context.Context, db *file.DB) error {
 		return fileError(db.Path(), "check", err)
 	}
 	if line != "ok" {
-		return &eventstore.CorruptError{Where: db.Path(), Reason: strings.ReplaceAll(line, "\n", "; ")}
+		return &eventstore.CorruptError{Where: db.Path(), Reason: fmt.Sprintf("SQLite's check finds it damaged (%s): %s", problem(line), anotherBackup)}
 	}
 	return nil
+}
+
+// problem is a line of SQLite's check without the name that it has for the file.
+func problem(line string) string {
+	return strings.Join(strings.Fields(strings.ReplaceAll(line, "*** in database main ***", "")), " ")
 }
 
 // log verifies the log, begins its next epoch and writes its witness.
@@ -276,6 +273,9 @@ func (r *restoration) log(ctx context.Context) (err error) {
 	}()
 	end, err := r.verify(ctx, s)
 	if err != nil {
+		return err
+	}
+	if err := r.bear(); err != nil {
 		return err
 	}
 	crash.At(crash.RestoreVerified)
@@ -349,29 +349,30 @@ func (r *restoration) verify(ctx context.Context, s *Store) (end tip, err error)
 	}
 	var corrupt *eventstore.CorruptError
 	if errors.As(err, &corrupt) {
-		what := "its witness is not borne out: " + corrupt.Reason
+		what := "its witness is not borne out: " + adviceOnWitness.ReplaceAllString(corrupt.Reason, "")
 		if said != nil && said.Position > end.position {
 			what = fmt.Sprintf("the log ends at position %d, but its witness remembers position %d: %d acknowledged events are missing", end.position, said.Position, said.Position-end.position)
 		}
-		err = r.lose(s.path(witnessName), what)
+		r.lose(s.path(witnessName), what)
+		err = nil
 	}
 	return end, err
 }
 
 // relocated is an error that speaks of the backup where it spoke of the copy.
 type relocated struct {
-	err      error
-	from, to string
+	err  error
+	text string
 }
 
-func (e *relocated) Error() string { return strings.ReplaceAll(e.err.Error(), e.from, e.to) }
+func (e *relocated) Error() string { return e.text }
 func (e *relocated) Unwrap() error { return e.err }
 
 func (r *restoration) relocate(err error) error {
 	if r.st == nil {
 		return err
 	}
-	return relocate(err, r.st.dir, r.src)
+	return atRestore(relocate(err, r.st.dir, r.src))
 }
 
 // relocate has an error about what was found in a copy speak of what was
@@ -382,7 +383,7 @@ func relocate(err error, from, to string) error {
 	}
 	var corrupt *eventstore.CorruptError
 	if errors.As(err, &corrupt) {
-		corrupt.Where = strings.ReplaceAll(corrupt.Where, from, to)
+		corrupt.Where, corrupt.Reason = strings.ReplaceAll(corrupt.Where, from, to), strings.ReplaceAll(corrupt.Reason, from, to)
 	}
-	return &relocated{err: err, from: from, to: to}
+	return &relocated{err: err, text: strings.ReplaceAll(err.Error(), from, to)}
 }

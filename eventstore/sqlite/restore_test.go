@@ -202,6 +202,8 @@ func TestAHostileBackupIsRefusedAndLeavesNothing(t *testing.T) {
 			for _, accept := range []bool{false, true} {
 				_, err := sqlite.Restore(t.Context(), backup, filepath.Join(above, "new", "store"), &sqlite.RestoreOptions{AcceptLoss: accept})
 				require.Error(t, err)
+				require.NotContains(t, err.Error(), "AcceptLoss", "it does not help")
+				require.NotContains(t, err.Error(), "from a backup", "it is one")
 				require.NotContains(t, err.Error(), "\n", "one line")
 				require.NotContains(t, err.Error(), above, "what was made is gone, and not spoken of")
 				require.Empty(t, names(t, above))
@@ -339,4 +341,37 @@ func TestWhatAKilledOwnerLeftInItsWriteAheadLogIsRestored(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, int64(5), r.Events)
 	require.Equal(t, []string{"lock", "log.db", "witness"}, names(t, dst))
+}
+
+// TestADirectoryWithoutALogSaysSo and not that something else in it is too much.
+func TestADirectoryWithoutALogSaysSo(t *testing.T) {
+	restore := func(dir string) error {
+		_, err := sqlite.Restore(t.Context(), dir, filepath.Join(t.TempDir(), "store"), &sqlite.RestoreOptions{AcceptLoss: true})
+		return err
+	}
+	for name, lose := range map[string]func(path string) error{"removed": os.Remove, "emptied": func(path string) error { return os.Truncate(path, 0) }} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			fill(t, dir)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "receipts.txt"), []byte("x"), 0o600))
+			require.NoError(t, lose(filepath.Join(dir, "log.db")))
+			err := restore(dir)
+			require.ErrorIs(t, err, eventstore.ErrCorrupt)
+			require.ErrorContains(t, err, filepath.Join(dir, "log.db")+": it is missing or empty, but witness of a store is there: take another backup")
+		})
+	}
+	t.Run("of others", func(t *testing.T) {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "receipts.txt"), []byte("x"), 0o600))
+		err := restore(dir)
+		require.ErrorIs(t, err, sqlite.ErrNotStore)
+		require.ErrorContains(t, err, "holds no log.db: name the directory of a backup")
+	})
+	t.Run("unfinished", func(t *testing.T) {
+		_, backup := filled(t)
+		require.NoError(t, os.Rename(backup, backup+sqlite.UnfinishedSuffix))
+		err := restore(backup + sqlite.UnfinishedSuffix)
+		require.ErrorIs(t, err, sqlite.ErrNotStore)
+		require.ErrorContains(t, err, "unfinished backup or restore: make it again, or remove it")
+	})
 }

@@ -19,6 +19,15 @@ import (
 // same place empties and reuses it, or remove it by hand.
 const UnfinishedSuffix = ".unfinished"
 
+// checkFinished returns ErrNotStore where the name of dir says that a Backup or
+// Restore was making it and has not finished.
+func checkFinished(dir string) error {
+	if !strings.HasSuffix(real(dir), UnfinishedSuffix) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: the name is one of an unfinished backup or restore: make it again, or remove it", ErrNotStore, dir)
+}
+
 // staging is a directory in the making.
 type staging struct {
 	final, dir string
