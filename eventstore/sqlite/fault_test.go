@@ -199,7 +199,7 @@ func TestAReadThatFailsInTheMiddleIsNotItsEnd(t *testing.T) {
 	failed := 0
 	for n := 1; ; n += 7 {
 		s := open(t, dir, quiet)
-		f := inject(t, faultvfs.Fault{Kind: faultvfs.Read, Dir: dir, N: n, Times: faultvfs.Forever})
+		f := inject(t, faultvfs.Fault{Kind: faultvfs.Read, Dir: dir, N: n})
 		list, err := s.ReadStream(t.Context(), "ride-1", 1, 1000)
 		hit := f.Failed() > 0
 		f.Remove()
