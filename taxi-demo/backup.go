@@ -34,6 +34,9 @@ makes a store of it again.`,
 			}
 			return withLog(cmd.Context(), *store, func(ctx context.Context, log *sqlite.Store) error {
 				if err := log.Backup(ctx, to); err != nil {
+					if strings.HasSuffix(err.Error(), "whether it is whole") {
+						err = fmt.Errorf("%w: %s", err, noWitness)
+					}
 					return err
 				}
 				if asJSON {

@@ -100,6 +100,9 @@ func removeStore(ctx context.Context, dir string) error {
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	if err := lostLog(dir); err != nil {
+		return fmt.Errorf("--fresh: %w, or remove the directory", err)
+	}
 	// Whoever can own it may remove it: a store in use, and a directory that is
 	// none, are refused here.
 	store, err := sqlite.Open(ctx, dir, &sqlite.Options{Logger: quiet()})

@@ -65,11 +65,12 @@ func run(args []string, t terminal) int {
 	cmd.SetErr(t.err)
 	called, err := cmd.ExecuteContextC(ctx)
 	code := exitCode(ctx, err)
+	store := called.Flag("store").Value.String()
 	switch {
 	case code == exitInUse:
-		fmt.Fprintf(t.err, "taxi-demo: %s; while a process has a store open, these commands work beside it: 'events', 'projections status', 'verify' and 'backup'\n", oneLine(wording(err)))
+		fmt.Fprintf(t.err, "taxi-demo: %s; while a process has a store open, these commands work beside it: 'events', 'projections status', 'verify' and 'backup'\n", oneLine(wordingOf(err, store)))
 	case err != nil && code != exitInterrupted && !errors.Is(err, errCheckFailed):
-		fmt.Fprintf(t.err, "taxi-demo: %s\n", told(err))
+		fmt.Fprintf(t.err, "taxi-demo: %s\n", told(err, store))
 		if damaged, ok := errors.AsType[*projection.DamagedError](err); ok {
 			fmt.Fprintf(t.err, "Run 'taxi-demo projections rebuild %s' to have it replaced.\n", cell(damaged.Projection))
 		}
@@ -82,9 +83,9 @@ func run(args []string, t terminal) int {
 
 // told is an error as a person is told it: each line once, and none of them
 // looks like another program's.
-func told(err error) string {
+func told(err error, store string) string {
 	var lines []string
-	for line := range strings.SplitSeq(printable(wording(err)), "\n") {
+	for line := range strings.SplitSeq(printable(wordingOf(err, store)), "\n") {
 		if !slices.Contains(lines, line) {
 			lines = append(lines, line)
 		}

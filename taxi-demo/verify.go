@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,16 +29,18 @@ it works on a copy of the directory, in TMPDIR, and removes it again.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := verify.Dir(cmd.Context(), *store)
 			switch {
-			case errors.Is(err, fs.ErrNotExist) && mustExist(*store) != nil:
+			case errors.Is(err, sqlite.ErrNotStore) && noStoreAtAll.MatchString(err.Error()):
+				return err
+			case (errors.Is(err, fs.ErrNotExist) || errors.Is(err, sqlite.ErrNotStore)) && mustExist(*store) != nil:
 				return mustExist(*store)
-			case errors.Is(err, sqlite.ErrNotStore):
+			case errors.Is(err, sqlite.ErrNotStore) && !strings.Contains(err.Error(), ": name another directory"):
 				return fmt.Errorf("%w: name another with --store", err)
 			case err != nil:
 				return err
 			}
 			for i := range r.Findings {
 				f := &r.Findings[i]
-				f.Reason, f.Remedy = commands(f.Reason), commands(f.Remedy)
+				f.Reason, f.Remedy = naming(commands(f.Reason), *store), naming(commands(f.Remedy), *store)
 			}
 			switch {
 			case asJSON:
@@ -54,6 +57,9 @@ it works on a copy of the directory, in TMPDIR, and removes it again.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
+
+// noStoreAtAll is said of what is no directory of a store, whatever is in it.
+var noStoreAtAll = regexp.MustCompile(`it is (?:a file|an unfinished backup or restore): `)
 
 // verified writes a report as a table, with one line for each finding.
 func verified(w io.Writer, r verify.Report) error {

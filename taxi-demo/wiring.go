@@ -56,6 +56,9 @@ type options struct {
 }
 
 func openApp(ctx context.Context, dir string, o options) (*app, error) {
+	if err := lostLog(dir); err != nil {
+		return nil, err
+	}
 	store, err := sqlite.Open(ctx, dir, &sqlite.Options{Clock: o.clock, Logger: o.log})
 	if err != nil {
 		return nil, mayWrite(dir, err)
@@ -200,6 +203,9 @@ func startOf(ctx context.Context, dir string, fresh time.Time) (time.Time, error
 // lastEvent returns when the last event of a store was recorded, and whether
 // there is one. It creates nothing.
 func lastEvent(ctx context.Context, dir string) (_ time.Time, _ bool, err error) {
+	if err := lostLog(dir); err != nil {
+		return time.Time{}, false, err
+	}
 	if _, err := os.Stat(filepath.Join(dir, "log.db")); errors.Is(err, os.ErrNotExist) {
 		return time.Time{}, false, nil
 	}

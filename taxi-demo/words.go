@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -17,8 +18,34 @@ import (
 // errNoStore: the command looks at a store and there is none.
 var errNoStore = errors.New("there is no store")
 
+// belongs are the files that stand beside a log and nowhere else.
+var belongs = append(slices.Clone(databases[1:]), "witness", "parts")
+
+// lostLog returns errNoStore, and what to do, where what belongs to a log is in
+// dir, but no log, or nothing in it.
+func lostLog(dir string) error {
+	for _, name := range []string{"log.db", "log.db-wal"} { // which may hold all of a new one
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err == nil && info.Size() > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil // which is said by whoever opens it
+		}
+		if err != nil && name == "log.db" {
+			break
+		}
+	}
+	for _, name := range belongs {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return fmt.Errorf("%w in %s any more: log.db is missing or empty, and %s is there: see 'taxi-demo verify --store %s', and restore a backup with 'taxi-demo restore --from BACKUP --store NEW'", errNoStore, dir, name, dir)
+		}
+	}
+	return nil
+}
+
 // mustExist returns errNoStore, and what to do, where dir holds no log.
 func mustExist(dir string) error {
+	if err := lostLog(dir); err != nil {
+		return err
+	}
 	log := filepath.Join(dir, "log.db")
 	_, err := os.Stat(log)
 	const make = "name another with --store, or make one with 'taxi-demo run' or 'taxi-demo import'"
@@ -31,11 +58,6 @@ func mustExist(dir string) error {
 	if _, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("%w in %s: there is no such directory: %s", errNoStore, dir, make)
 	}
-	for _, name := range databases[1:] {
-		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-			return fmt.Errorf("%w in %s any more: log.db is missing, and %s is there: see 'taxi-demo verify --store %s', and restore a backup with 'taxi-demo restore'", errNoStore, dir, name, dir)
-		}
-	}
 	return fmt.Errorf("%w in %s: it holds no log.db: %s", errNoStore, dir, make)
 }
 
@@ -45,6 +67,19 @@ var databases = []string{"log.db", "sagas.db", "consumers.db"}
 // packages are how errors of Leat begin. One such word at the beginning says
 // whose error it is; those further in say how it was wrapped.
 var packages = regexp.MustCompile(`([ (])(?:eventstore/sqlite|eventstore|sqlite|serverless|projection|saga|bus): `)
+
+// wordingOf is an error in the words of somebody at a command line who named
+// this store.
+func wordingOf(err error, dir string) string { return naming(wording(err), dir) }
+
+// naming has a text name the store's directory where it stands for it.
+func naming(text, dir string) string {
+	return strings.NewReplacer("--from DIR", "--from "+dir, "--store DIR", "--store "+dir).Replace(text)
+}
+
+// noWitness is what a look at a copy, and Restore with AcceptLoss, are at a
+// command line.
+const noWitness = "see 'taxi-demo verify --store DIR', and restore a backup with 'taxi-demo restore --from BACKUP --store NEW', or go on from this one with 'taxi-demo restore --from DIR --accept-loss --store NEW'"
 
 // wording is an error in the words of somebody at a command line.
 func wording(err error) string {
@@ -62,7 +97,8 @@ var inCommands = strings.NewReplacer(
 	", or read beside it with OpenReadOnly", "",
 	"(AcceptLoss)", "with --accept-loss",
 	"take another backup", "use another backup",
-	"by Restore with AcceptLoss", "by 'taxi-demo restore --accept-loss --from DIR --store NEW'",
+	"have Verify look at a copy of the directory, and continue from that by Restore with AcceptLoss", noWitness,
+	"by Restore with AcceptLoss", "by 'taxi-demo restore --from DIR --accept-loss --store NEW'",
 	"this is a backup (it has a manifest): restore it to a new directory", "this is a backup (it has a manifest): restore it with 'taxi-demo restore --from BACKUP --store NEW'",
 	// The demo is stopped by now, so that nobody can copy what was open.
 	"take a Backup of this store before closing it, and continue from that by Restore", "restore a backup with 'taxi-demo restore --from BACKUP --store NEW', or start over with --fresh",

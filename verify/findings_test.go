@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leat-go/leat/eventstore/sqlite"
+	"github.com/leat-go/leat/verify"
 )
 
 // TestTheFindingsOfOneLookAgree: each says one thing, and together they say one
@@ -69,4 +70,14 @@ func TestTheFindingsOfOneLookAgree(t *testing.T) {
 		require.True(t, r.Cut)
 		require.Len(t, r.Findings, sqlite.MaxFindings)
 	})
+}
+
+// TestWhatWasNotFinishedIsNoStore: it may lack anything, and damage it is not.
+func TestWhatWasNotFinishedIsNoStore(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "saved"+sqlite.UnfinishedSuffix)
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "log.db"), []byte("half"), 0o600))
+	_, err := verify.Dir(t.Context(), dir)
+	require.ErrorIs(t, err, sqlite.ErrNotStore)
+	require.ErrorContains(t, err, "unfinished backup or restore: make it again, or remove it")
 }

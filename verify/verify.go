@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -109,7 +110,8 @@ var errBackupOpen = fmt.Errorf("%w: it is a backup that somebody has open: close
 // Dir looks at the store, or the backup, in a directory and changes nothing. See the package.
 //
 // An error means that it could not look: dir is not a directory, holds no
-// store (sqlite.ErrNotStore) or one of a newer program, this process may not
+// store (sqlite.ErrNotStore) or one of a newer program, or is one that a Backup
+// or Restore has not finished (the same), this process may not
 // read it, there is no room for the copy, ctx has ended. The report is then of
 // no use; it is eventstore.ErrInvalid where dir is empty, and
 // eventstore.ErrInUse where a backup is open in this process. Many may look at
@@ -148,6 +150,8 @@ func look(ctx context.Context, dir string) (Report, error) {
 		return Report{}, err
 	case !info.IsDir():
 		return Report{}, fmt.Errorf("%w: it is a file: name the directory of a store", sqlite.ErrNotStore)
+	case strings.HasSuffix(dir, sqlite.UnfinishedSuffix):
+		return Report{}, fmt.Errorf("%w: it is an unfinished backup or restore: make it again, or remove it", sqlite.ErrNotStore)
 	}
 	release, err := sqlite.Hold(dir)
 	if errors.Is(err, eventstore.ErrInUse) {

@@ -129,10 +129,12 @@ func inspect(ctx context.Context, dir string, format file.Format) error {
 		return fmt.Errorf("eventstore/sqlite: open: %w", err)
 	}
 	for _, e := range entries {
-		switch {
-		case e.Name() == witnessName:
-			return &eventstore.CorruptError{Where: log, Reason: "the log is missing or empty, but its witness is there: restore it from a backup"}
-		case !slices.Contains(beginnings, e.Name()):
+		if name := e.Name(); name == witnessName || slices.Contains(companionNames(), name) {
+			return &eventstore.CorruptError{Where: log, Reason: "the log is missing or empty, but " + name + " is there, which belongs to it: restore it from a backup"}
+		}
+	}
+	for _, e := range entries {
+		if !slices.Contains(beginnings, e.Name()) {
 			return fmt.Errorf("%w: %s holds no %s, but it is not empty (%s): name a store, or a new directory", ErrNotStore, dir, logName, e.Name())
 		}
 	}

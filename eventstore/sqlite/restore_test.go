@@ -358,6 +358,10 @@ func TestADirectoryWithoutALogSaysSo(t *testing.T) {
 			err := restore(dir)
 			require.ErrorIs(t, err, eventstore.ErrCorrupt)
 			require.ErrorContains(t, err, filepath.Join(dir, "log.db")+": it is missing or empty, but witness of a store is there: take another backup")
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "consumers.db"), []byte("x"), 0o600))
+			_, err = sqlite.Open(t.Context(), dir, nil)
+			require.ErrorIs(t, err, eventstore.ErrCorrupt)
+			require.ErrorContains(t, err, "the log is missing or empty, but consumers.db is there")
 		})
 	}
 	t.Run("of others", func(t *testing.T) {
