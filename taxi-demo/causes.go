@@ -54,6 +54,10 @@ func (c causes) Handle(ctx context.Context, r slog.Record) error {
 			cause, stopped = rootOf(err).Error(), errors.Is(err, context.Canceled)
 		}
 		switch a.Key {
+		case "error": // as text, of each input another: that it is so is one state
+			if a.Value.Kind() == slog.KindString {
+				cause = r.Message
+			}
 		case "key", "function": // of one instance, or one event
 			one = true
 			whose += " " + a.Value.String()

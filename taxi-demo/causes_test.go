@@ -46,6 +46,12 @@ func TestACauseIsSaidOnce(t *testing.T) {
 		log.Warn("not read", "err", fmt.Errorf("read: %w", context.Canceled))
 		require.Zero(t, said(), "that it was told to stop is no trouble")
 
+		for i := range 300 {
+			log.Warn("the store does not take inputs", "error", fmt.Sprintf("trip %d: disk full", i))
+			time.Sleep(forgotten / 100)
+		}
+		require.Equal(t, 1, said(), "a state that lasts, met by each input")
+
 		time.Sleep(forgotten)
 		log.Warn("backs off", "err", full)
 		log.Warn("backs off", "err", full)

@@ -64,7 +64,7 @@ func (a *app) liveLine(ctx context.Context) string {
 	if err != nil {
 		return ""
 	}
-	return fmt.Sprintf("%s · %d rides, %d settled, %d open · %d cars driving, %d free · %d events · fare check %d/%d exact",
+	return a.held(ctx) + fmt.Sprintf("%s · %d rides, %d settled, %d open · %d cars driving, %d free · %d events · fare check %d/%d exact",
 		a.clock.Now().Format("Mon 15:04:05"), r.Trips, r.Rides.Settled, r.Rides.Open, driving, free, r.Head,
 		r.FareCheck.Meter.Exact, r.FareCheck.Meter.Exact+r.FareCheck.Meter.Mismatch)
 }
@@ -87,10 +87,10 @@ func (a *app) ended(ctx context.Context) (n int64) {
 
 // drain works everything off, showing how many of how many are done.
 func (a *app) drain(ctx context.Context, t terminal, b serverless.Budget, progress func() (done, total int64)) error {
-	stop := a.watch(ctx, t, func(context.Context) string {
+	stop := a.watch(ctx, t, func(ctx context.Context) string {
 		done, total := progress()
 		p := a.host.Progress()
-		return fmt.Sprintf("%s %d/%d · %d commands · %s", bar(done, total), done, total, p.Commands, a.clock.Now().Format("Mon 15:04:05"))
+		return a.held(ctx) + fmt.Sprintf("%s %d/%d · %d commands · %s", bar(done, total), done, total, p.Commands, a.clock.Now().Format("Mon 15:04:05"))
 	})
 	_, err := a.host.Drain(ctx, b)
 	stop()

@@ -39,6 +39,8 @@ type app struct {
 	models map[string]*serverless.Model
 	// blocked are the consumers that ended the last drain.
 	blocked []string
+	// shown is how many commands the last line of progress spoke of.
+	shown int64
 }
 
 // receiptsName is the event function that sends receipts.
