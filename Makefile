@@ -66,13 +66,15 @@ soak: ## the experiments behind the guarantees in their long form, with a table 
 .PHONY: torture
 torture: ## repeat an experiment: make torture EXPERIMENT=TestExperimentRandomKills SEED=7 [FORM=long]
 	@test -n "$(SEED)" || { echo "give the seed that was printed: make torture EXPERIMENT=... SEED=..."; exit 2; }
+	@echo "$(SEED)" | grep -qE '^[0-9]{1,20}$$' || { echo "SEED=$(SEED): give the whole number that was printed"; exit 2; }
 	@test -z "$(FORM)" -o "$(FORM)" = long || { echo "FORM=$(FORM): there is FORM=long, and the short form without it"; exit 2; }
 	@$(MATCHED)
-	LEAT_SEED=$(SEED) LEAT_EXPERIMENT=$(FORM) $(GO) test -count 1 -p 1 -v -timeout 6h -run '$(EXPERIMENT)' $(PKG)
+	@LEAT_SEED=$(SEED) LEAT_EXPERIMENT=$(FORM) $(GO) test -count 1 -p 1 -v -timeout 6h -run '$(EXPERIMENT)' $(PKG); failed=$$?; \
+	test $$failed = 0 && verdict=passed || verdict=FAILED; echo "$$verdict: EXPERIMENT=$(EXPERIMENT) SEED=$(SEED) FORM=$(FORM) PKG=$(PKG)"; exit $$failed
 
 .PHONY: mutants
-mutants: ## put bugs into a copy of the code, one at a time: the tests must catch each (ONLY=name for one)
-	$(GO) run ./internal/mutants -only '$(ONLY)'
+mutants: ## put bugs into a copy of the code, one at a time: the tests must catch each (ONLY=name for one, LIST=1 for their names)
+	$(GO) run ./internal/mutants $(if $(LIST),-list) -only '$(ONLY)'
 
 .PHONY: lint
 lint: ## golangci-lint at a pinned version (built on first use)

@@ -32,6 +32,26 @@ func TestAMisspeltFormIsNotTheShortOne(t *testing.T) {
 	require.NotContains(t, string(out), "go test")
 }
 
+// TestASeedIsANumber: another is refused before anything runs.
+func TestASeedIsANumber(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "make", "torture", "EXPERIMENT=TestExperimentRandomKills", "SEED=abc")
+	cmd.Dir = "../.."
+	out, err := cmd.CombinedOutput()
+	var failed *exec.ExitError
+	require.ErrorAs(t, err, &failed, "%s", out)
+	require.Contains(t, string(out), "SEED=abc: give the whole number that was printed")
+	require.NotContains(t, string(out), "FAIL")
+}
+
+// TestTheLastLineOfTortureIsItsVerdict.
+func TestTheLastLineOfTortureIsItsVerdict(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "make", "torture", "EXPERIMENT=^TestScaledRefusesToStand", "SEED=7", "PKG=./clock")
+	cmd.Dir = "../.."
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Regexp(t, `\npassed: EXPERIMENT=\S+ SEED=7 FORM= PKG=\./clock\n$`, string(out))
+}
+
 // TestTheExampleOfHelpExists: what make help shows can be run.
 func TestTheExampleOfHelpExists(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "make", "help")

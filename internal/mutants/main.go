@@ -32,7 +32,19 @@ const testTimeout = 4 * time.Minute
 func main() {
 	only := flag.String("only", "", "run only the mutants whose name matches this regular expression")
 	dir := flag.String("patches", "internal/mutants/patch", "the directory of the mutants")
+	list := flag.Bool("list", false, "print their names and what each is, and run none")
 	flag.Parse()
+	if *list {
+		mutants, err := load(*dir, *only)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "mutants:", err)
+			os.Exit(2)
+		}
+		for _, m := range mutants {
+			fmt.Printf("%-28s %s\n", m.name, m.what)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	survivors, err := run(ctx, *dir, *only, os.Stdout)
@@ -70,17 +82,19 @@ func load(dir, only string) (mutants []mutant, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var names []string
 	for _, path := range paths {
 		m, err := parse(path)
 		if err != nil {
 			return nil, err
 		}
+		names = append(names, m.name)
 		if want.MatchString(m.name) {
 			mutants = append(mutants, m)
 		}
 	}
 	if len(mutants) == 0 {
-		return nil, fmt.Errorf("%s holds no mutant called %q", dir, only)
+		return nil, fmt.Errorf("%s holds no mutant called %q; there are %s", dir, only, strings.Join(names, ", "))
 	}
 	return mutants, nil
 }

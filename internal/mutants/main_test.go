@@ -7,6 +7,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// TestAMisspeltMutantIsToldTheNames that there are.
+func TestAMisspeltMutantIsToldTheNames(t *testing.T) {
+	all, err := load("patch", "")
+	require.NoError(t, err)
+	_, err = load("patch", "misspelt")
+	require.ErrorContains(t, err, `no mutant called "misspelt"`)
+	for _, m := range all {
+		require.ErrorContains(t, err, m.name)
+	}
+}
+
 // TestEveryMutantApplies keeps the patches in step with the code: a mutant
 // that does not apply catches nothing.
 func TestEveryMutantApplies(t *testing.T) {
