@@ -42,7 +42,7 @@ makes a store of it again.`,
 				if asJSON {
 					return t.json(backupReport{Store: *store, Backup: to})
 				}
-				_, err := fmt.Fprintf(t.out, "%-20s %s\n", "backup", cell(to))
+				_, err := fmt.Fprintf(t.out, "%-20s %s\n%-20s %s\n", "backup", cell(to), "not verified", cell("'taxi-demo verify --store "+to+"' verifies it"))
 				return err
 			})
 		},

@@ -48,7 +48,7 @@ type cityFlags struct {
 func (f *cityFlags) register(cmd *cobra.Command) {
 	cmd.Flags().Uint64Var(&f.seed, "seed", 1, "what the city is drawn from")
 	cmd.Flags().IntVar(&f.chaos, "chaos", 0, "how much goes wrong, 0 to 100")
-	cmd.Flags().Float64Var(&f.speed, "speed", defaultSpeed, "how fast the city's clock runs")
+	cmd.Flags().Float64Var(&f.speed, "speed", defaultSpeed, fmt.Sprintf("how fast the city's clock runs, up to %d times the wall's", maxSpeed))
 	cmd.Flags().BoolVar(&f.fresh, "fresh", false, "remove the store and start over")
 }
 
@@ -260,8 +260,16 @@ func runOnce(ctx context.Context, t terminal, dir string, f cityFlags) (err erro
 		if err != nil {
 			return err
 		}
+		if ended := a.ended(ctx); ended < int64(f.rides) {
+			fmt.Fprintln(t.err, drainedEarly(ended, f.rides))
+		}
 		return t.show(r, f.json)
 	})
+}
+
+// drainedEarly says that a run came to its end before its rides did.
+func drainedEarly(ended int64, rides int) string {
+	return fmt.Sprintf("drained: nothing more is due, but only %d of %d rides have ended: the check says what stands still", ended, rides)
 }
 
 // drain opens the city's app, works it off within the budget, and hands it to

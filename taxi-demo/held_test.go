@@ -20,3 +20,7 @@ func TestAHostThatWaitsSaysForWhat(t *testing.T) {
 	st.Store = serverless.StoreStatus{Stopped: true, Cause: "gone", Since: now.Add(-time.Minute)}
 	require.Equal(t, "WAITS for 1m0s: the store has stopped (gone)", heldBy(st, now))
 }
+
+func TestARunThatEndsBeforeItsRidesSaysSo(t *testing.T) {
+	require.Equal(t, "drained: nothing more is due, but only 2 of 5 rides have ended: the check says what stands still", drainedEarly(2, 5))
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -124,9 +125,12 @@ func importFile(ctx context.Context, t terminal, dir string, info tlc.Info, call
 	}
 	clk := clock.NewVirtual(start)
 	var im *importer.Importer
+	complete := false // all of it was imported before
 	a, err := openApp(ctx, dir, options{
 		clock: clk, chaos: disturb, log: t.logger(),
 		origin: func(o *origin.Origin) (aggregate.Events, error) {
+			_, known := o.Files[info.SHA256]
+			complete = known && !slices.Contains(o.Open, info.SHA256)
 			return o.Begin(origin.File{Source: info.SHA256, Name: info.Path, Rows: info.Rows}, call)
 		},
 		source: func(a *app) (serverless.Source, error) {
@@ -141,8 +145,14 @@ func importFile(ctx context.Context, t terminal, dir string, info tlc.Info, call
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
-	fmt.Fprintf(t.err, "import %s: %d rows\n", cell(info.Path), info.Rows)
-	if err := a.drain(ctx, t, serverless.Budget{}, func() (int64, int64) { return im.Rows(), info.Rows }); err != nil {
+	progress := func() (int64, int64) { return im.Rows(), info.Rows }
+	if complete {
+		fmt.Fprintf(t.err, "import %s: it is complete already, all %d rows: none is taken again\n", cell(info.Path), info.Rows)
+		progress = func() (int64, int64) { return info.Rows, info.Rows }
+	} else {
+		fmt.Fprintf(t.err, "import %s: %d rows\n", cell(info.Path), info.Rows)
+	}
+	if err := a.drain(ctx, t, serverless.Budget{}, progress); err != nil {
 		return err
 	}
 	if im.Rows() == info.Rows {

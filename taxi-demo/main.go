@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -138,7 +139,7 @@ Exit: 0 ok, 1 error, 2 usage, 5 a check failed, 7 the store is in use,
 	}
 	root.PersistentFlags().StringVar(&store, "store", "./taxi-data", "the store's directory")
 	city.register(root)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{flagError(cmd, err)} })
 	root.AddCommand(
 		runCommand(t, &store),
 		importCommand(t, &store),
@@ -160,7 +161,40 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	case len(args) == 0:
 		return nil
 	case cmd.HasSubCommands():
-		return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+		return usagef("unknown command %q for %q%s", args[0], cmd.CommandPath(), near(cmd, args[0]))
 	}
 	return usagef("%s takes no arguments, only flags: %q is too much", cmd.CommandPath(), args[0])
+}
+
+// nearest is how many letters a command may be off for it to be suggested.
+const nearest = 3
+
+// near suggests what somebody may have meant.
+func near(cmd *cobra.Command, name string) string {
+	cmd.SuggestionsMinimumDistance = nearest
+	meant := cmd.SuggestionsFor(name)
+	if len(meant) == 0 {
+		return ""
+	}
+	return ": did you mean " + strings.Join(meant, " or ") + "?"
+}
+
+// badValue is how a flag's value is refused.
+var badValue = regexp.MustCompile(`^invalid argument (".*") for "(?:-., )?--([a-z-]+)" flag: `)
+
+// flagError says of a number what it must look like.
+func flagError(cmd *cobra.Command, err error) error {
+	m := badValue.FindStringSubmatch(err.Error())
+	if m == nil {
+		return err
+	}
+	flag := cmd.Flag(m[2])
+	if flag == nil {
+		return err
+	}
+	what := map[string]string{"int": "a whole number", "uint64": "a whole number from 0", "float64": "a number", "bool": "true or false"}[flag.Value.Type()]
+	if what == "" {
+		return err
+	}
+	return fmt.Errorf("--%s %s: give %s", m[2], m[1], what)
 }

@@ -19,7 +19,7 @@ func projectionsCommand(t terminal, store *string) *cobra.Command {
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(listProjections(t), statusProjections(t, store), rebuildProjections(t, store))
+	cmd.AddCommand(listProjections(t, store), statusProjections(t, store), rebuildProjections(t, store))
 	return cmd
 }
 
@@ -32,13 +32,18 @@ type projectionLine struct {
 	State    string `json:"state,omitempty"`
 }
 
-func listProjections(t terminal) *cobra.Command {
+func listProjections(t terminal, store *string) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the read models of the program",
 		Args:  noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("store") { // the list is of the program; whoever names a store means one
+				if err := mustExist(*store); err != nil {
+					return err
+				}
+			}
 			lines := []projectionLine{}
 			for _, def := range views.All() {
 				lines = append(lines, projectionLine{Name: def.Name(), Version: def.Version()})
