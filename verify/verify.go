@@ -109,11 +109,10 @@ var errBackupOpen = fmt.Errorf("%w: it is a backup that somebody has open: close
 
 // Dir looks at the store, or the backup, in a directory and changes nothing. See the package.
 //
-// An error means that it could not look: dir is not a directory, holds no
-// store (sqlite.ErrNotStore) or one of a newer program, or is one that a Backup
-// or Restore has not finished (the same), this process may not
-// read it, there is no room for the copy, ctx has ended. The report is then of
-// no use; it is eventstore.ErrInvalid where dir is empty, and
+// An error means that it could not look: dir is not a directory, or holds no
+// store, one of a newer program, or what a Backup or Restore has not finished
+// (all sqlite.ErrNotStore), this process may not read it, there is no room for
+// the copy, ctx has ended. The report is then of no use; the error is eventstore.ErrInvalid where dir is empty, and
 // eventstore.ErrInUse where a backup is open in this process. Many may look at
 // once.
 func Dir(ctx context.Context, dir string) (Report, error) {

@@ -37,11 +37,15 @@ func (r *restoration) damaged(err error) error {
 		return err
 	}
 	l := r.losses[0]
-	return &eventstore.CorruptError{Where: l.where, Reason: fmt.Sprintf("%s, and %v: %s", l.what, err, anotherBackup)}
+	found := strings.TrimPrefix(err.Error(), ErrNotStore.Error()+": ")
+	if at := adviceOfOwner.FindStringIndex(found); at != nil {
+		found = strings.TrimRight(found[:at[0]], ":; ")
+	}
+	return &eventstore.CorruptError{Where: l.where, Reason: fmt.Sprintf("%s (%s): %s", l.what, found, anotherBackup)}
 }
 
 // adviceOfOwner is what somebody who has a store is told to do.
-var adviceOfOwner = regexp.MustCompile(`restore (?:it|the file|the store) from a backup`)
+var adviceOfOwner = regexp.MustCompile(`(?:name another directory, or )?restore (?:it|the file|the store) from a backup`)
 
 // adviceOnWitness ends what is said of a witness by whoever opens a store.
 var adviceOnWitness = regexp.MustCompile(`[:;] (?:have Verify look at a copy .*|restore it from a backup)$`)

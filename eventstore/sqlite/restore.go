@@ -25,7 +25,8 @@ type RestoreOptions struct {
 	// a file that is missing, or is not the one that was backed up; and a
 	// directory that no Backup made, such as a copy of a store, of which nobody
 	// knows whether it is whole, and in which files of others are left alone.
-	// Damage is never accepted. Defaults to false.
+	// Damage is never accepted, and where there is any a loss is not spoken of:
+	// to accept it would not help. Defaults to false.
 	AcceptLoss bool
 	// Clock gives the time at which the new epoch begins. Defaults to
 	// clock.System().
@@ -63,9 +64,10 @@ type Restored struct {
 // and its loss, is eventstore.ErrRewound, and its consumer stops and says so
 // (see eventstore.Anchor).
 //
-// Errors: ErrNotStore where backup is none, or of a newer program;
-// eventstore.ErrCorrupt where it is damaged or may have lost something, or has
-// a manifest but no log, or a file that its manifest does not name;
+// Errors: ErrNotStore where backup is none, or of a newer program, or one that
+// is not finished (see UnfinishedSuffix); eventstore.ErrCorrupt where it is
+// damaged or may have lost something, or has what belongs to a log but no log,
+// or a file that its manifest does not name;
 // eventstore.ErrInvalid where a directory has no name; eventstore.ErrInUse
 // where it is a store that somebody owns.
 func Restore(ctx context.Context, backup, dst string, opts *RestoreOptions) (_ Restored, err error) {

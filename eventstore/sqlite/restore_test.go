@@ -204,6 +204,7 @@ func TestAHostileBackupIsRefusedAndLeavesNothing(t *testing.T) {
 				require.Error(t, err)
 				require.NotContains(t, err.Error(), "AcceptLoss", "it does not help")
 				require.NotContains(t, err.Error(), "from a backup", "it is one")
+				require.LessOrEqual(t, strings.Count(err.Error(), "take another")+strings.Count(err.Error(), "name another"), 1, "one thing to do")
 				require.NotContains(t, err.Error(), "\n", "one line")
 				require.NotContains(t, err.Error(), above, "what was made is gone, and not spoken of")
 				require.Empty(t, names(t, above))
