@@ -112,9 +112,9 @@ var errBackupOpen = fmt.Errorf("%w: it is a backup that somebody has open: close
 // An error means that it could not look: dir is not a directory, or holds no
 // store, one of a newer program, or what a Backup or Restore has not finished
 // (all sqlite.ErrNotStore), this process may not read it, there is no room for
-// the copy, ctx has ended. The report is then of no use; the error is eventstore.ErrInvalid where dir is empty, and
-// eventstore.ErrInUse where a backup is open in this process. Many may look at
-// once.
+// the copy, ctx has ended. The report is then of no use; the error is
+// eventstore.ErrInvalid where dir is empty, and eventstore.ErrInUse where a
+// backup is open in this process. Many may look at once.
 func Dir(ctx context.Context, dir string) (Report, error) {
 	if dir == "" {
 		return Report{}, fmt.Errorf("verify: %w", &eventstore.InvalidError{Field: "store directory", Reason: "is empty"})
