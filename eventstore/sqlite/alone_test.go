@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,10 +18,11 @@ import (
 // committed in its caller's goroutine.
 func alone(t *testing.T, s *sqlite.Store) (appended int) {
 	t.Helper()
-	for range 20 {
+	for range 8 {
 		appendTo(t, s, one("asked"))
 		appended++
 	}
+	require.Eventually(t, s.Alone, time.Minute, time.Millisecond)
 	return appended
 }
 

@@ -73,6 +73,9 @@ func (s *Store) Inject(fn func(point string, exec func(text string) error) error
 	}
 }
 
+// Alone tells whether the next append is committed in its caller's goroutine.
+func (s *Store) Alone() bool { return s.writer.alone.Load() >= aloneAfter && len(s.writer.turn) == 0 }
+
 // Enter begins a call that uses the files and does nothing.
 func (s *Store) Enter(t interface{ Fatal(...any) }) (leave func()) {
 	leave, err := s.begin(context.Background(), "test")

@@ -88,6 +88,9 @@ type writer struct {
 	// It guards what follows. Who waits for it gets it in order.
 	turn chan struct{}
 
+	// joined: others were waiting when the last group was about to be answered,
+	// or nobody knows.
+	joined   bool
 	conn     *sql.Conn     // nil after a Reopen that failed
 	patience time.Duration // of a Reopen with the reads under way
 
@@ -139,13 +142,13 @@ func (w *writer) run() {
 			w.process(group)
 			w.tend()
 		}
-		<-w.turn
 		switch {
-		case len(group) != 1 || w.waiting.Load() > 0:
+		case len(group) != 1 || w.joined:
 			w.alone.Store(0)
 		case w.alone.Load() < aloneAfter:
 			w.alone.Add(1)
 		}
+		<-w.turn
 		if !open {
 			return
 		}
@@ -273,6 +276,7 @@ const (
 )
 
 func (w *writer) attempt(requests []*request) (again []*request) {
+	w.joined = true
 	if cause := w.store.Err(); cause != nil {
 		w.refuse(requests, cause)
 		return nil
@@ -289,6 +293,7 @@ func (w *writer) attempt(requests []*request) (again []*request) {
 	case stored:
 		w.accept(g)
 		crash.At(crash.LogPublished)
+		w.joined = w.waiting.Load() > 0 // whoever is answered may be back at once
 		answer(requests)
 		return nil
 	case unknown:

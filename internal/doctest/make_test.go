@@ -1,6 +1,7 @@
 package doctest
 
 import (
+	"os"
 	"os/exec"
 	"regexp"
 	"testing"
@@ -8,13 +9,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// runMake runs make as from a shell, also where make runs the tests.
+func runMake(t *testing.T, args ...string) ([]byte, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "make", args...)
+	cmd.Dir, cmd.Env = "../..", append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=")
+	return cmd.CombinedOutput()
+}
+
 // TestAMisspeltExperimentIsNoneThatPassed: what runs no experiment says so, and
 // does not end well.
 func TestAMisspeltExperimentIsNoneThatPassed(t *testing.T) {
 	for _, target := range []string{"soak", "torture"} {
-		cmd := exec.CommandContext(t.Context(), "make", target, "EXPERIMENT=TestExperimentMisspelt", "SEED=1", "PKG=./clock")
-		cmd.Dir = "../.."
-		out, err := cmd.CombinedOutput()
+		out, err := runMake(t, target, "EXPERIMENT=TestExperimentMisspelt", "SEED=1", "PKG=./clock")
 		var failed *exec.ExitError
 		require.ErrorAs(t, err, &failed, "%s", out)
 		require.Contains(t, string(out), "no experiment matches EXPERIMENT=TestExperimentMisspelt in PKG=./clock", target)
@@ -23,9 +30,7 @@ func TestAMisspeltExperimentIsNoneThatPassed(t *testing.T) {
 
 // TestAMisspeltFormIsNotTheShortOne: it is refused before anything runs.
 func TestAMisspeltFormIsNotTheShortOne(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "make", "torture", "EXPERIMENT=TestExperimentRandomKills", "SEED=1", "FORM=lnog")
-	cmd.Dir = "../.."
-	out, err := cmd.CombinedOutput()
+	out, err := runMake(t, "torture", "EXPERIMENT=TestExperimentRandomKills", "SEED=1", "FORM=lnog")
 	var failed *exec.ExitError
 	require.ErrorAs(t, err, &failed, "%s", out)
 	require.Contains(t, string(out), "FORM=lnog: there is FORM=long")
@@ -34,9 +39,7 @@ func TestAMisspeltFormIsNotTheShortOne(t *testing.T) {
 
 // TestASeedIsANumber: another is refused before anything runs.
 func TestASeedIsANumber(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "make", "torture", "EXPERIMENT=TestExperimentRandomKills", "SEED=abc")
-	cmd.Dir = "../.."
-	out, err := cmd.CombinedOutput()
+	out, err := runMake(t, "torture", "EXPERIMENT=TestExperimentRandomKills", "SEED=abc")
 	var failed *exec.ExitError
 	require.ErrorAs(t, err, &failed, "%s", out)
 	require.Contains(t, string(out), "SEED=abc: give the whole number that was printed")
@@ -45,18 +48,14 @@ func TestASeedIsANumber(t *testing.T) {
 
 // TestTheLastLineOfTortureIsItsVerdict.
 func TestTheLastLineOfTortureIsItsVerdict(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "make", "torture", "EXPERIMENT=^TestScaledRefusesToStand", "SEED=7", "PKG=./clock")
-	cmd.Dir = "../.."
-	out, err := cmd.CombinedOutput()
+	out, err := runMake(t, "torture", "EXPERIMENT=^TestScaledRefusesToStand", "SEED=7", "PKG=./clock")
 	require.NoError(t, err, "%s", out)
 	require.Regexp(t, `\npassed: EXPERIMENT=\S+ SEED=7 FORM= PKG=\./clock\n$`, string(out))
 }
 
 // TestTheExampleOfHelpExists: what make help shows can be run.
 func TestTheExampleOfHelpExists(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "make", "help")
-	cmd.Dir = "../.."
-	out, err := cmd.CombinedOutput()
+	out, err := runMake(t, "help")
 	require.NoError(t, err, "%s", out)
 	name := regexp.MustCompile(`EXPERIMENT=(TestExperiment\w+)`).FindSubmatch(out)
 	require.NotNil(t, name)
