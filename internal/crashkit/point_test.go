@@ -24,7 +24,7 @@ const (
 	// reachWithin is how long a life may take to come to its place.
 	reachWithin = 2 * time.Second
 	// tries is how often a place is tried anew, on a new store, in one run.
-	tries = 5
+	tries = 10
 	// leastPoints and leastRuns are what the long form must reach.
 	leastPoints, leastRuns = 25, 500
 )
