@@ -92,6 +92,9 @@ func readManifest(path string) (*manifest, error) {
 		return nil, fmt.Errorf("eventstore/sqlite: manifest: %w", err)
 	}
 	m, err := parseManifest(data)
+	if errors.Is(err, ErrNotStore) {
+		return nil, fmt.Errorf("%w: %s", err, path)
+	}
 	if err != nil {
 		return nil, &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("it cannot be read (%v)", err)}
 	}
@@ -101,6 +104,12 @@ func readManifest(path string) (*manifest, error) {
 // parseManifest reads what a manifest holds. A name in it is compared with
 // those of files, and never used as one.
 func parseManifest(data []byte) (m manifest, err error) {
+	var of struct {
+		Format int `json:"format"`
+	}
+	if json.Unmarshal(data, &of) == nil && of.Format > manifestFormat { // whatever else it says
+		return manifest{}, fmt.Errorf("%w: a backup of a newer program (format %d, this program knows %d): use that", ErrNotStore, of.Format, manifestFormat)
+	}
 	if err := decodeStrictly(data, &m); err != nil {
 		return manifest{}, err
 	}

@@ -2,10 +2,29 @@ package sqlite
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/leat-go/leat/eventstore"
 )
+
+// What a newer program has written is not damaged.
+func TestAManifestOfANewerProgramIsNoDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), manifestName)
+	for text, want := range map[string]error{
+		`{"format":2,"store":"s","novelty":true}`: ErrNotStore,
+		`{"format":1,"store":"s","novelty":true}`: eventstore.ErrCorrupt,
+		`{"format":2`: eventstore.ErrCorrupt,
+	} {
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		_, err := readManifest(path)
+		require.ErrorIs(t, err, want, text)
+		require.ErrorContains(t, err, path)
+	}
+}
 
 // FuzzManifest: whatever a manifest holds, it is refused, or says the same when
 // it is written again.
