@@ -3,6 +3,7 @@
 package serverless_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/internal/faultvfs"
+	"github.com/leat-go/leat/internal/sqlite"
 	"github.com/leat-go/leat/serverless"
 )
 
@@ -101,7 +103,10 @@ func TestS3gw702_ConsumersNoticeThatTheirWriteAheadLogIsGone(t *testing.T) {
 			dir := t.TempDir()
 			b := newBank(t, dir, serverless.Options{}, bonus)
 			require.NoError(t, b.Open(t.Context()))
-			stop := b.running(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- b.Run(ctx) }()
 			b.deposit(t, "ada", 100)
 			counted(t, b, 1)
 			path := filepath.Join(dir, file)
@@ -113,7 +118,10 @@ func TestS3gw702_ConsumersNoticeThatTheirWriteAheadLogIsGone(t *testing.T) {
 			why := backsOff(t, b, name)
 			require.Contains(t, why, "removed or replaced")
 			require.Contains(t, why, "moved into the database itself")
-			stop()
+			cancel()
+			if err := <-done; err != nil {
+				require.ErrorIs(t, err, sqlite.ErrReplaced, "what is not written yet has nowhere to go, and the host says so")
+			}
 			require.NoError(t, b.Close())
 			require.NoError(t, b.store.Close())
 
