@@ -69,6 +69,7 @@ type Definition struct {
 	attempts int
 	age      time.Duration
 	errs     []error
+	added    []string // what Tables added to the schema
 }
 
 // Option is a part of a definition.
@@ -92,11 +93,11 @@ func Define(name string, version int, schema string, opts ...Option) *Definition
 	if version < 1 {
 		d.reject("the version is %d, it must be 1 or more", version)
 	}
-	if d.schema == "" {
-		d.reject("the schema is empty: a read model needs a table")
-	}
 	for _, opt := range opts {
 		opt(d)
+	}
+	if d.schema == "" {
+		d.reject("the schema is empty: a read model needs a table")
 	}
 	if len(d.handlers) == 0 {
 		d.reject("it handles no event: add projection.On")
