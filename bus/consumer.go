@@ -16,7 +16,7 @@ const DefaultPageSize = 500
 // with its effects. The Router calls Checkpoint and Apply, never both at once
 // and each from one goroutine at a time.
 //
-// A consumer may also implement PageSizer and Partitioned.
+// A consumer may also implement PageSizer, Partitioned and Preparer.
 type Consumer interface {
 	// Name identifies the consumer in its router, for ever.
 	Name() string
@@ -58,6 +58,19 @@ type Partitioned interface {
 	// Partition returns which of how many partitions this one is, from 0. See
 	// PartitionOf.
 	Partition() (index, of int)
+}
+
+// Preparer is a Consumer that can do a part of a page's work before its turn.
+type Preparer interface {
+	// Prepare is called while Apply of the page before runs, by another
+	// goroutine, so that a backlog is worked on by two. It has no effect but
+	// what it returns, which the page then carries as Page.Prepared, and does
+	// not panic. It returns soon after ended is closed: the page before has been
+	// applied, and this one waits.
+	//
+	// Not every page is prepared, least of all one of a few events at the end of
+	// the log; and one that was is dropped where the page before it fails.
+	Prepare(p Page, ended <-chan struct{}) any
 }
 
 // BlockedError is returned by Apply to stop delivery to the consumer, loudly,

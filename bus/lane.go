@@ -23,6 +23,7 @@ type lane struct {
 	wake      chan struct{} // holds a token when the head has moved
 	progress  progress
 	failures  int       // of infrastructure, in a row; the lane's goroutine owns it
+	ahead     *Page     // read while the page before was applied; likewise
 	current   *delivery // in flight; written before its message is sent
 }
 
@@ -80,6 +81,7 @@ func (l *lane) follow(follow, work context.Context, out chan<- *message.Message)
 		return err
 	}
 	at := from.Position
+	l.ahead = nil
 	l.progress.start(at, l.router.head.Load())
 	for {
 		page, err := l.next(follow, at)
@@ -102,6 +104,10 @@ func (l *lane) follow(follow, work context.Context, out chan<- *message.Message)
 // next waits for the log to go on after a position, and for the page to fill
 // where the router gathers, and returns it.
 func (l *lane) next(ctx context.Context, after int64) (Page, error) {
+	if page := l.ahead; page != nil {
+		l.ahead = nil
+		return *page, ctx.Err()
+	}
 	var due <-chan time.Time // when it has been let fill for long enough
 	for {
 		head := l.router.head.Load()
@@ -109,12 +115,12 @@ func (l *lane) next(ctx context.Context, after int64) (Page, error) {
 			l.progress.demand(head)
 		}
 		if head > after && (l.router.opts.Gather == 0 || l.progress.demands(after)) {
-			read, err := l.router.tail.ReadLog(ctx, after, l.pageSize, l.filter)
+			page, err := l.read(ctx, after)
 			if err != nil {
 				return Page{}, fmt.Errorf("read log: %w", err)
 			}
-			if read.Through.Position > after {
-				return Page{After: after, Events: inPartition(read.Events, l.index, l.of), Through: read.Through}, nil
+			if page.Through.Position > after {
+				return page, nil
 			}
 		}
 		if head > after && due == nil && l.router.opts.Gather > 0 {
@@ -132,8 +138,37 @@ func (l *lane) next(ctx context.Context, after int64) (Page, error) {
 	}
 }
 
+// read reads the page after a position, empty where the log ends there.
+func (l *lane) read(ctx context.Context, after int64) (Page, error) {
+	read, err := l.router.tail.ReadLog(ctx, after, l.pageSize, l.filter)
+	if err != nil {
+		return Page{}, err
+	}
+	return Page{After: after, Events: inPartition(read.Events, l.index, l.of), Through: read.Through}, nil
+}
+
+// readAhead reads the page after a position, and has it prepared, while the one
+// before is applied, which ends when ended is closed. It does so in a backlog
+// alone: at the end of the log a page that is read later holds more. An error
+// is for next to meet again.
+func (l *lane) readAhead(ctx context.Context, after int64, ended <-chan struct{}) *Page {
+	head := l.router.head.Load()
+	if l.pageSize == 1 || head-after < DefaultPageSize {
+		return nil
+	}
+	l.progress.demand(head)
+	page, err := l.read(ctx, after)
+	if err != nil || page.Through.Position == after {
+		return nil
+	}
+	if p, ok := l.consumer.(Preparer); ok && len(page.Events) > 0 {
+		page.Prepared = p.Prepare(page, ended)
+	}
+	return &page
+}
+
 // deliver sends the page through Watermill and waits until the handler ended,
-// however long that takes.
+// however long that takes. Meanwhile it reads the next.
 func (l *lane) deliver(follow, work context.Context, out chan<- *message.Message, page Page) error {
 	d := &delivery{page: page, end: make(chan struct{})}
 	l.current = d
@@ -142,6 +177,7 @@ func (l *lane) deliver(follow, work context.Context, out chan<- *message.Message
 	case <-follow.Done():
 		return follow.Err()
 	}
+	l.ahead = l.readAhead(follow, page.Through.Position, d.end)
 	<-d.end
 	return d.err
 }

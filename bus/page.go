@@ -22,6 +22,9 @@ type Page struct {
 	// Through is how far the log was scanned: the checkpoint to save once the
 	// events are applied.
 	Through eventstore.Anchor
+	// Prepared is what the consumer's Prepare made of the page, nil where it was
+	// not asked. See Preparer.
+	Prepared any
 }
 
 // PageFrom returns the page that the message carries, and whether it carries

@@ -84,8 +84,9 @@ func setDefault[T comparable](v *T, d T) {
 //
 // Each consumer has a lane: one goroutine that reads a page, sends it through
 // Watermill as a message, waits until the handler has ended, and only then
-// reads the next. So order and backpressure are the lane's; Watermill brings
-// the middleware. A lane decides by what Apply returned, never by Ack, so that
+// sends the next. So order and backpressure are the lane's; Watermill brings
+// the middleware. In a backlog of DefaultPageSize or more it reads one page
+// ahead while it waits. A lane decides by what Apply returned, never by Ack, so that
 // no middleware can make a page count that was not applied.
 //
 // Watermill's Router.Close cancels the messages in flight and may return

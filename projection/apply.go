@@ -153,7 +153,7 @@ func (s *step) handle(ctx context.Context, e *eventstore.Recorded) (err error) {
 			err = errors.Join(&bus.PanicError{Value: r, Stack: debug.Stack()}, s.user.finish())
 		}
 	}()
-	if err := h(ctx, s.user, *e); err != nil {
+	if err := h.apply(ctx, s.user, e, s.v.ahead.take(e.Position)); err != nil {
 		return errors.Join(err, s.user.finish())
 	}
 	return s.user.finish()

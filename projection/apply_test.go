@@ -125,7 +125,7 @@ func TestExactlyTheFailingEventIsFound(t *testing.T) {
 			var bad int64
 			d := Define("ledger", 1, ledgerSchema, On(func(ctx context.Context, tx *Tx, e eventstore.Of[moved]) error {
 				for _, o := range ledger(1, nil).handlers {
-					if err := o(ctx, tx, e.Recorded); err != nil {
+					if err := o.apply(ctx, tx, &e.Recorded, nil); err != nil {
 						return err
 					}
 				}

@@ -55,7 +55,13 @@ func (p Policy) String() string {
 	}
 }
 
-type handler func(ctx context.Context, tx *Tx, r eventstore.Recorded) error
+// handler is what On makes of a typed one.
+type handler struct {
+	// decode returns a pointer to the payload.
+	decode func(r *eventstore.Recorded) (any, error)
+	// apply takes what decode returned for r, or decodes it where payload is nil.
+	apply func(ctx context.Context, tx *Tx, r *eventstore.Recorded, payload any) error
+}
 
 // Definition is a name, a version, a schema and handlers. It is immutable and
 // may be opened in any number of directories.
@@ -63,7 +69,7 @@ type Definition struct {
 	name     string
 	version  int
 	schema   string
-	handlers map[string]handler
+	handlers map[string]*handler
 	types    []string // sorted
 	policy   Policy
 	attempts int
@@ -85,7 +91,7 @@ type Option func(*Definition)
 func Define(name string, version int, schema string, opts ...Option) *Definition {
 	d := &Definition{
 		name: name, version: version, schema: strings.TrimSpace(schema),
-		handlers: map[string]handler{}, attempts: DefaultAttempts, age: DefaultAge,
+		handlers: map[string]*handler{}, attempts: DefaultAttempts, age: DefaultAge,
 	}
 	if len(name) > MaxNameLength || !nameRule.MatchString(name) {
 		d.reject("the name must be 1 to %d characters of a-z, 0-9, _ and -, and begin with a letter", MaxNameLength)
@@ -115,7 +121,9 @@ func (d *Definition) reject(format string, args ...any) {
 // with the position. fn may be called again for the same event after its
 // transaction was rolled back, so it has no effect but through tx. It must
 // depend on nothing but the event and the tables, or a rebuild gives other
-// rows. ctx ends when the projection stops and reaches no statement.
+// rows. ctx ends when the projection stops and reaches no statement. Each call
+// gets a payload of its own, decoded for it; in a backlog by another goroutine,
+// while an earlier page is applied.
 //
 // An error, a panic, an undecodable payload or a violated constraint is a
 // failure of the event: it is undone, retried, and then judged by OnFailure.
@@ -134,12 +142,20 @@ func On[E eventstore.Event](fn func(ctx context.Context, tx *Tx, e eventstore.Of
 			return
 		}
 		d.types = append(d.types, name)
-		d.handlers[name] = func(ctx context.Context, tx *Tx, r eventstore.Recorded) error {
-			payload, err := eventstore.Decode[E](r)
-			if err != nil {
-				return err
-			}
-			return fn(ctx, tx, eventstore.Of[E]{Recorded: r, Payload: payload})
+		d.handlers[name] = &handler{
+			decode: func(r *eventstore.Recorded) (any, error) {
+				payload, err := eventstore.Decode[E](*r)
+				return &payload, err
+			},
+			apply: func(ctx context.Context, tx *Tx, r *eventstore.Recorded, payload any) (err error) {
+				of := eventstore.Of[E]{Recorded: *r}
+				if decoded, ok := payload.(*E); ok {
+					of.Payload = *decoded
+				} else if of.Payload, err = eventstore.Decode[E](*r); err != nil {
+					return err
+				}
+				return fn(ctx, tx, of)
+			},
 		}
 	}
 }

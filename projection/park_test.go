@@ -184,7 +184,7 @@ func TestAReleaseThatEndsItsTransaction(t *testing.T) {
 		l.add("a-1", moved{"a-1", int64(i)})
 	}
 	d := Define("ledger", 1, ledgerSchema, On(func(ctx context.Context, tx *Tx, e eventstore.Of[moved]) error {
-		if err := ledger(1, nil).handlers["moved"](ctx, tx, e.Recorded); err != nil {
+		if err := ledger(1, nil).handlers["moved"].apply(ctx, tx, &e.Recorded, nil); err != nil {
 			return err
 		}
 		switch {

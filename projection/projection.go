@@ -74,6 +74,7 @@ const rewoundRemedy = "remove the read model (projection.Remove) and it is built
 
 var _ bus.Consumer = (*Projection)(nil)
 var _ bus.PageSizer = (*Projection)(nil)
+var _ bus.Preparer = (*Projection)(nil)
 
 // Open opens the read model in the store's directory dir, creating it where
 // there is none. The options may be nil. The caller owns the directory (one
@@ -222,7 +223,9 @@ func (p *Projection) Apply(ctx context.Context, page bus.Page) error {
 	}
 	defer p.unlock()
 	v := p.target()
+	v.ahead, _ = page.Prepared.(*ahead)
 	err := v.apply(ctx, page)
+	v.ahead = nil
 	if errors.Is(err, bus.ErrCheckpointMoved) {
 		v.stale = true
 		err = &bus.BlockedError{Position: v.saved.Position, Err: err}

@@ -55,6 +55,11 @@ func (m *machine) apply(t *rapid.T) {
 	require.NoError(t, err)
 	after := max(0, at.Position-rapid.Int64Range(0, 30).Draw(t, "again"))
 	pg := page(m.l, after, rapid.IntRange(1, 50).Draw(t, "limit"))
+	if rapid.Bool().Draw(t, "ahead") {
+		some := pg
+		some.Events = pg.Events[:rapid.IntRange(0, len(pg.Events)).Draw(t, "decoded")]
+		pg.Prepared = m.p.Prepare(some, never)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	if rapid.IntRange(0, 9).Draw(t, "shutdown") == 0 {

@@ -71,9 +71,10 @@ type view struct {
 	parked  map[string]int    // waiting events by stream
 	dead    int
 	attempt attempt
-	stale   bool // a commit's outcome is unknown: load before going on
-	wary    int  // pages to apply with savepoints from the start
-	run     int  // how many events more than one share a savepoint
+	stale   bool   // a commit's outcome is unknown: load before going on
+	ahead   *ahead // of the page that is being applied; nil where nothing was decoded ahead
+	wary    int    // pages to apply with savepoints from the start
+	run     int    // how many events more than one share a savepoint
 }
 
 // attempt is the failing event and how often it was tried.

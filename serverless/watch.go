@@ -36,6 +36,14 @@ func (w *watched) Partition() (index, of int) {
 	return 0, 1
 }
 
+// Prepare implements bus.Preparer.
+func (w *watched) Prepare(page bus.Page, ended <-chan struct{}) any {
+	if p, ok := w.Consumer.(bus.Preparer); ok {
+		return p.Prepare(page, ended)
+	}
+	return nil
+}
+
 // Checkpoint implements bus.Consumer.
 func (w *watched) Checkpoint(ctx context.Context) (eventstore.Anchor, error) {
 	a, err := w.Consumer.Checkpoint(ctx)
