@@ -41,6 +41,7 @@ var may = map[string][]string{
 	"bus":                        {"eventstore", "clock", "internal/crash"},
 	"projection":                 {"eventstore", "clock", "bus", "internal/sqlite", "internal/crash", "internal/disk", "internal/background"},
 	"projection/projectiontest":  {"eventstore", "eventstore/memory", "clock", "bus", "projection"},
+	"projection/window":          {"eventstore", "projection"},
 	"saga":                       {"eventstore", "clock", "bus", "internal/parts", "internal/sqlite", "internal/crash", "internal/disk"},
 	"saga/sagatest":              {"eventstore", "eventstore/memory", "clock", "bus", "saga"},
 	"serverless":                 {"eventstore", "clock", "aggregate", "bus", "projection", "saga", "internal/parts", "internal/sqlite", "internal/crash", "internal/disk"},

@@ -27,6 +27,7 @@ var composed = map[string]string{
 	`projection/digest.go: "SELECT " + values(t.columns) + " FROM " + quote(t.name)`:                                         "quoted names of the schema",
 	`projection/digest.go: "SELECT " + values(t.columns) + " FROM " + quote(t.name) + " ORDER BY " + values(t.order)`:        "quoted names of the schema",
 	`projection/digest.go: "SELECT EXISTS (SELECT 1 FROM " + quote(t.name) + " WHERE " + strings.Join(where, " AND ") + ")"`: "quoted names of the schema, and parameters",
+	`projection/window/fold.go: "SELECT " + strings.Join(names, ", ") + w.fill(" FROM {w} WHERE key = ? AND starts = ?")`:    "names of the declaration, of a-z, 0-9 and _, as in every statement of the package",
 }
 
 var (

@@ -1,0 +1,141 @@
+package window
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/leat-go/leat/projection"
+)
+
+// Final is a window that is final, as OnFinal is told of it. It is of no use
+// after OnFinal returned.
+type Final struct {
+	// Window is the window's name, that of its table.
+	Window string
+	Key    string
+	// Start and End are its bounds, in UTC: what happened at End is not in it.
+	Start, End time.Time
+
+	names    []string
+	values   []any // int64, or the JSON of a fold
+	quantile func(column string, q float64) (int64, bool, error)
+}
+
+// Scan copies the aggregates, in the order they are declared in, into dest: those
+// of Count, Sum, Min and Max into *int64, those of folds into pointers to what
+// they fold. Quantiles have none. A nil skips one.
+func (f *Final) Scan(dest ...any) error {
+	if len(dest) != len(f.values) {
+		return invalid("window %s: Scan got %d pointers for %v", f.Window, len(dest), f.names)
+	}
+	for i, v := range f.values {
+		if dest[i] == nil {
+			continue
+		}
+		if text, ok := v.(string); ok {
+			if err := json.Unmarshal([]byte(text), dest[i]); err != nil {
+				return fmt.Errorf("window %s: column %s: %w", f.Window, f.names[i], err)
+			}
+			continue
+		}
+		to, ok := dest[i].(*int64)
+		if !ok {
+			return invalid("window %s: column %s: Scan got a %T, not a *int64", f.Window, f.names[i], dest[i])
+		}
+		*to = v.(int64)
+	}
+	return nil
+}
+
+// Quantile returns the q-quantile of a column of Quantiles. See Window.Quantile.
+func (f *Final) Quantile(column string, q float64) (int64, error) {
+	v, _, err := f.quantile(column, q)
+	return v, err
+}
+
+// ended is a window that is to be final.
+type ended struct {
+	key        string
+	start, end int64
+	values     []any
+}
+
+// close makes final what has ended at now or before, where before was the same
+// for the watermark before.
+func (w *Window[T]) close(ctx context.Context, tx *projection.Tx, before, now int64) error {
+	if now == none || !w.session && before != none && floor(before-w.size, w.step) == floor(now-w.size, w.step) {
+		return nil
+	}
+	if w.final == nil && !(w.session && len(w.ordered) > 0) {
+		if _, err := tx.Exec(w.markAll, now); err != nil {
+			return err
+		}
+	} else if err := w.closeEach(ctx, tx, now); err != nil {
+		return err
+	}
+	if w.session || len(w.ordered) == 0 {
+		return nil
+	}
+	_, err := tx.Exec(w.forgetEvents, floor(now-w.size, w.step)+w.step)
+	return err
+}
+
+// closeEach makes windows final a page at a time and tells of each.
+func (w *Window[T]) closeEach(ctx context.Context, tx *projection.Tx, now int64) error {
+	for {
+		all, err := w.ended(tx, now)
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		last := all[len(all)-1]
+		if _, err := tx.Exec(w.markFinal, now, last.end, last.start, last.key); err != nil {
+			return err
+		}
+		for _, e := range all {
+			if err := w.tell(ctx, tx, e); err != nil {
+				return err
+			}
+		}
+		if len(all) < page {
+			return nil
+		}
+	}
+}
+
+func (w *Window[T]) ended(tx *projection.Tx, now int64) (all []ended, err error) {
+	err = each(tx, func(scan func(...any) error) error {
+		e := ended{values: make([]any, len(w.columns)-len(w.buckets))}
+		dest := []any{&e.key, &e.start, &e.end}
+		for i := range e.values {
+			dest = append(dest, &e.values[i])
+		}
+		err := scan(dest...)
+		all = append(all, e)
+		return err
+	}, w.selectFinal, now, page)
+	return all, err
+}
+
+func (w *Window[T]) tell(ctx context.Context, tx *projection.Tx, e ended) error {
+	if w.session && len(w.ordered) > 0 {
+		if _, err := tx.Exec(w.forgetSession, e.key, e.start, e.end); err != nil {
+			return err
+		}
+	}
+	if w.final == nil {
+		return nil
+	}
+	f := Final{Window: w.name, Key: e.key, Start: instant(e.start), End: instant(e.end), values: e.values}
+	for _, c := range w.columns {
+		if c.kind != buckets {
+			f.names = append(f.names, c.name)
+		}
+	}
+	f.quantile = func(column string, q float64) (int64, bool, error) { return w.quantile(tx, column, e.key, e.start, q) }
+	if err := w.final(ctx, tx, f); err != nil {
+		return fmt.Errorf("OnFinal of %q from %s: %w", e.key, f.Start.Format(time.RFC3339Nano), err)
+	}
+	return nil
+}
