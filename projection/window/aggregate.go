@@ -63,7 +63,7 @@ func Max[T any](name string, of func(T) int64) Part[T] {
 // fixed, so that it is the same whatever the order of the items, and of merged
 // sessions. Values from -255 to 255 are exact; of others a quantile is within
 // 1/256 of itself (0.4 %). A window takes a row for each bucket that something
-// fell in, 7,424 at most for each sign.
+// fell in, 7,296 at most for each sign.
 func Quantiles[T any](name string, of func(T) int64) Part[T] {
 	return part(&column[T]{name: name, kind: buckets, of: of})
 }

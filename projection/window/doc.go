@@ -41,8 +41,8 @@
 // event time far ahead takes the watermark with it, and what follows is too late:
 // check times from outside before they become points. Parked events that are
 // released are late by as long as they were parked. Final rows are kept until the
-// user deletes them, who may do so once nothing within Lateness and the window's
-// length of them can come. Memory holds a page of windows at a time, at most.
+// user deletes them, who may do so once the watermark is Lateness and another
+// length of the window past their end. Memory holds a page of windows at most.
 //
 // Declarations are safe for concurrent use. What takes a projection.Tx is called
 // in handlers, by one goroutine at a time.

@@ -120,13 +120,19 @@ type statements struct {
 func (w *Window[T]) fill(text string) string { return strings.ReplaceAll(text, "{w}", w.name) }
 
 func (w *Window[T]) build() (s statements) {
-	names, marks, merges := "", "", "ends = MAX(ends, excluded.ends)"
+	names, marks, merges := "", "", []string(nil)
+	if w.session { // of others it never changes: to set it would write the index
+		merges = append(merges, "ends = MAX(ends, excluded.ends)")
+	}
 	for _, c := range w.flat {
 		names += ", " + c.column()
 		marks += ", ?"
-		merges += ", " + c.merge()
+		merges = append(merges, c.merge())
 	}
-	conflict := "\nON CONFLICT (key, starts) DO UPDATE SET " + merges
+	conflict := "\nON CONFLICT (key, starts) DO NOTHING"
+	if len(merges) > 0 {
+		conflict = "\nON CONFLICT (key, starts) DO UPDATE SET " + strings.Join(merges, ", ")
+	}
 	s.upsertOne = w.fill("INSERT INTO {w} (starts, ends, key") + names + ")\nVALUES (?, ?, ?" + marks + ")" + conflict
 	s.upsertRun = runOfStarts + w.fill("INSERT INTO {w} (starts, ends, key") + names + ")\nSELECT s, s + ?, ?" + marks + " FROM run WHERE true" + conflict
 	s.moveRow = w.fill("INSERT INTO {w} (key, starts, ends") + names + ")\nSELECT key, ?, ends" + names + w.fill(" FROM {w} WHERE key = ? AND starts = ?") + conflict
