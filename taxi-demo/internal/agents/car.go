@@ -35,8 +35,8 @@ func (r *road) drive(c *saga.Context) {
 
 func (r *road) end() time.Time {
 	end := r.StartAt.Add(time.Duration(r.Plan.Profile.MS) * time.Millisecond)
-	if rounded := end.Truncate(Grid); rounded.Before(end) {
-		return rounded.Add(Grid)
+	if rounded := end.Truncate(r.grid()); rounded.Before(end) {
+		return rounded.Add(r.grid())
 	}
 	return end
 }

@@ -30,9 +30,9 @@ import (
 )
 
 const (
-	// pace is how many rows are let in at one instant of the played world's
-	// grid.
-	pace = 20
+	// pace is how many rows are let in at one instant of the grid that replayed
+	// rides are played on.
+	pace = 60
 	// inFlight is how many rows are being stored at a time.
 	inFlight = 64
 	// mostCents is the highest amount of a row that is taken for real.
@@ -120,9 +120,9 @@ func (im *Importer) Next(ctx context.Context) (time.Time, bool, error) {
 	}
 	if im.begun.IsZero() {
 		// On the grid, so that what follows falls together.
-		im.begun = im.start().Truncate(agents.Grid).Add(agents.Grid)
+		im.begun = im.start().Truncate(agents.RealGrid).Add(agents.RealGrid)
 	}
-	return im.begun.Add(time.Duration(im.let/pace) * agents.Grid), true, nil
+	return im.begun.Add(time.Duration(im.let/pace) * agents.RealGrid), true, nil
 }
 
 // whole returns what is complete with a row: the row, or both halves of a
