@@ -231,3 +231,31 @@ func (l *failingReads) ReadLog(ctx context.Context, after int64, limit int, f ev
 	}
 	return l.LogReader.ReadLog(ctx, after, limit, f)
 }
+
+// A page of a backlog is a chunk of the log, as it was read, for every consumer
+// that its filter gives all of it.
+func TestAChunkIsSharedByThoseWhoTakeAllOfIt(t *testing.T) {
+	store := memory.New(nil)
+	appendMany(t, store, bus.DefaultPageSize+5) // of the types type_0 to type_2
+	tail := bus.NewTail(store, bus.BufferEvents, bus.BufferBytes)
+	read := func(after int64, limit int, types ...string) eventstore.Page {
+		page, err := tail.ReadLog(t.Context(), after, limit, eventstore.Filter{Types: types})
+		require.NoError(t, err)
+		return page
+	}
+	whole := read(0, bus.DefaultPageSize)
+	require.Len(t, whole.Events, bus.DefaultPageSize)
+	require.Equal(t, len(whole.Events), cap(whole.Events), "nobody appends to what is shared")
+	named := read(0, bus.DefaultPageSize, "type_2", "type_1", "type_0")
+	require.Equal(t, whole, named)
+	require.Same(t, &whole.Events[0], &named.Events[0])
+
+	some := read(0, bus.DefaultPageSize, "type_1")
+	require.Len(t, some.Events, (bus.DefaultPageSize+1)/3)
+	require.Equal(t, whole.Through, some.Through)
+	part := read(10, bus.DefaultPageSize, "type_2", "type_1", "type_0")
+	require.Equal(t, whole.Events[10:], part.Events)
+	few := read(0, 10, "type_2", "type_1", "type_0")
+	require.Equal(t, whole.Events[:10], few.Events)
+	require.EqualValues(t, 10, few.Through.Position)
+}

@@ -15,9 +15,9 @@ const (
 	BufferEvents = 8192
 	// BufferBytes is how many bytes of data and metadata they have together.
 	BufferBytes = 16 << 20
-	// chunkEvents is how many are read at once: half a default page, so that a
-	// default page of a backlog ends where a chunk does.
-	chunkEvents = DefaultPageSize / 2
+	// chunkEvents is how many are read at once: a default page, which a consumer
+	// of everything that is in it is then given as it is.
+	chunkEvents = DefaultPageSize
 	// takeChunks is how many chunks one page looks through.
 	takeChunks = 1024
 )
@@ -61,6 +61,19 @@ type chunk struct {
 	through eventstore.Anchor
 	after   int64
 	bytes   int
+}
+
+// all tells whether the filter matches all of its events.
+func (c *chunk) all(f eventstore.Filter) bool {
+	if f.All() {
+		return true
+	}
+	for i := range c.events {
+		if e := &c.events[i]; !f.Match(e.Stream, e.Type) {
+			return false
+		}
+	}
+	return true
 }
 
 func newTail(log eventstore.LogReader, events, bytes int) *tail {
@@ -151,11 +164,11 @@ func (t *tail) push(c *chunk) {
 // that comes after after.
 func (t *tail) collect(ctx context.Context, chunks []*chunk, after int64, limit int, f eventstore.Filter) (eventstore.Page, error) {
 	var page eventstore.Page
+	first := chunks[0]
+	if len(chunks) == 1 && first.after == after && len(first.events) <= limit && first.all(f) {
+		return eventstore.Page{Events: slices.Clip(first.events), Through: first.through}, nil
+	}
 	if f.All() {
-		first := chunks[0]
-		if len(chunks) == 1 && first.after == after && len(first.events) <= limit {
-			return eventstore.Page{Events: slices.Clip(first.events), Through: first.through}, nil
-		}
 		page.Events = make([]eventstore.Recorded, 0, min(limit, (len(chunks)+1)*len(first.events)))
 	}
 	for _, c := range chunks {

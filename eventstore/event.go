@@ -156,7 +156,10 @@ func Encode(e Event) (EventData, error) {
 // upcast.
 func Decode[E Event](r Recorded) (E, error) {
 	var e E
-	data, err := upcast(e, r)
+	data, err := r.Data, error(nil)
+	if _, versioned := any((*E)(nil)).(Versioned); versioned || r.SchemaVersion != 1 {
+		data, err = upcast(e, r) // which needs memory for the zero value
+	}
 	if err == nil {
 		err = json.Unmarshal(data, &e)
 	}
