@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -43,10 +44,16 @@ func newEvents(n, size int) []event {
 func newStream() string { return fmt.Sprintf("%s-%016x%08x", category, rand.Uint64(), rand.Uint32()) }
 
 // appending has so many appenders append batches of so many events, each to
-// streams of its own with exact versions.
+// streams of its own with exact versions: to new ones, each for streamLength
+// events, or where streams are given to those.
 func appending(appenders, batch int) func(context.Context, instance, scale, map[string]int64) (measure, error) {
 	return func(ctx context.Context, in instance, s scale, streams map[string]int64) (measure, error) {
-		rate, took, err := appendAll(ctx, in, work{appenders: appenders, batch: batch, lasting: s.lasting, length: max(streamLength, batch)}, streams)
+		w := work{appenders: appenders, batch: batch, lasting: s.lasting, length: max(streamLength, batch)}
+		if len(streams) > 0 { // each append to another one that is there, in random order
+			w.begun, w.length = slices.Sorted(maps.Keys(streams)), batch
+			rand.Shuffle(len(w.begun), func(i, j int) { w.begun[i], w.begun[j] = w.begun[j], w.begun[i] })
+		}
+		rate, took, err := appendAll(ctx, in, w, streams)
 		return measure{value: rate, p99: percentile(took, 99)}, err
 	}
 }

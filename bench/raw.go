@@ -19,7 +19,8 @@ import (
 // pragmas are those of every subject on SQLite: what Leat sets.
 const pragmas = "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=60000&_foreign_keys=1"
 
-// rawSchema is Leat's, without triggers.
+// rawSchema is Leat's, without triggers, and with the index of streams kept by
+// SQLite.
 const rawSchema = `
 CREATE TABLE streams (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, category TEXT NOT NULL) STRICT;
 CREATE TABLE types (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;

@@ -60,7 +60,7 @@ func TestExperimentLinearizable(t *testing.T) {
 	dir := experiment.Dir(t)
 	all.run(inSQLite, func(i int) history {
 		path := filepath.Join(dir, fmt.Sprint(i))
-		s, err := sqlite.Open(t.Context(), path, nil)
+		s, err := sqlite.Open(t.Context(), path, &sqlite.Options{IndexEvents: 10})
 		if err != nil {
 			t.Error(err)
 			return nil

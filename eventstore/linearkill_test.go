@@ -89,7 +89,7 @@ func serveOn(engine, dir string) (*local, func() error, error) {
 		s := memory.New(nil)
 		return &local{store: s, patience: time.Millisecond}, s.Close, nil
 	}
-	s, err := sqlite.Open(context.Background(), dir, nil)
+	s, err := sqlite.Open(context.Background(), dir, &sqlite.Options{IndexEvents: 10})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -29,7 +29,7 @@ func child(dir string) {
 		}
 	}
 	clk := clock.NewVirtual(epoch)
-	store, err := sqlite.Open(ctx, dir, &sqlite.Options{Clock: clk, Logger: quiet()})
+	store, err := sqlite.Open(ctx, dir, &sqlite.Options{Clock: clk, Logger: quiet(), IndexEvents: 20})
 	fail(err)
 	b := wireBank(store, serverless.Options{Clock: clk, Logger: quiet(), Ordered: os.Getenv("LEAT_ORDERED") != ""})
 	withSaving(b)

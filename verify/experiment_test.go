@@ -141,7 +141,7 @@ func trial(i *image, m *mutation, dir string) (r result) {
 // compare reads everything as a program would and says what is not the truth.
 // An error is one that the program was given.
 func (x *truth) compare(ctx context.Context, dir string, s snap) (wrong string, err error) {
-	store, err := sqlite.Open(ctx, dir, &sqlite.Options{Logger: quiet()})
+	store, err := sqlite.Open(ctx, dir, &sqlite.Options{Logger: quiet(), IndexEvents: 100})
 	if err != nil {
 		return "", err
 	}

@@ -64,7 +64,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func open(t testing.TB, dir string) *sqlite.Store {
 	t.Helper()
-	s, err := sqlite.Open(context.Background(), dir, &sqlite.Options{Logger: quiet()})
+	s, err := sqlite.Open(context.Background(), dir, &sqlite.Options{Logger: quiet(), IndexEvents: 10})
 	require.NoError(t, err)
 	return s
 }

@@ -184,7 +184,7 @@ func (r recipe) make(t testing.TB) *image {
 	if checkpoint == 0 {
 		checkpoint = 100_000
 	}
-	store, err := sqlite.Open(t.Context(), dir, &sqlite.Options{Logger: quiet(), Checkpoint: checkpoint})
+	store, err := sqlite.Open(t.Context(), dir, &sqlite.Options{Logger: quiet(), Checkpoint: checkpoint, IndexEvents: 50})
 	require.NoError(t, err)
 	i := &image{name: r.name}
 	saved := map[string][]string{}

@@ -10,8 +10,14 @@ import (
 )
 
 func TestConformance(t *testing.T) {
+	t.Run("index in memory", func(t *testing.T) { conformance(t, sqlite.IndexEvents) })
+	t.Run("index in its table", func(t *testing.T) { conformance(t, 1) })
+	t.Run("index in both", func(t *testing.T) { conformance(t, 3) })
+}
+
+func conformance(t *testing.T, indexEvents int) {
 	start := func(t *testing.T, dir string, o storetest.Options) storetest.Store {
-		s, err := sqlite.Open(t.Context(), dir, &sqlite.Options{Clock: o.Clock, Limits: o.Limits})
+		s, err := sqlite.Open(t.Context(), dir, &sqlite.Options{Clock: o.Clock, Limits: o.Limits, IndexEvents: indexEvents})
 		require.NoError(t, err)
 		return s
 	}

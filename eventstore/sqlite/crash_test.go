@@ -70,7 +70,7 @@ const crashAppenders = 8
 
 // playAppend appends until it is killed and says what was acknowledged.
 func playAppend(dir string) error {
-	s, err := sqlite.Open(context.Background(), dir, nil)
+	s, err := sqlite.Open(context.Background(), dir, &sqlite.Options{IndexEvents: 7})
 	if err != nil {
 		return err
 	}

@@ -55,18 +55,26 @@ func TestVerifyFindsWhatWasChanged(t *testing.T) {
 		"moved":          {[]string{`UPDATE events SET position = 1000 WHERE position = 7`, `UPDATE events SET position = 7 WHERE position = 8`, `UPDATE events SET position = 8 WHERE position = 1000`}, "position 7"},
 		"doubled": {[]string{`INSERT INTO events SELECT position + 1, stream_id, version + 1, type_id, schema_version, recorded_at, batch, randomblob(16), hash, metadata, data
 			FROM events WHERE position = 60`}, "position 61"},
-		"batch's id":      {[]string{`UPDATE batches SET id = 'x' WHERE number = 3`}, `batch 3 ("x")`},
-		"batch's content": {[]string{`UPDATE batches SET content = randomblob(32) WHERE number = 3`}, "batch 3"},
-		"batch's reach":   {[]string{`UPDATE batches SET last = last + 1 WHERE number = 3`}, "batch 3"},
-		"batch's time":    {[]string{`UPDATE batches SET recorded_at = 0 WHERE number = 3`}, "batch 3"},
-		"batch deleted":   {[]string{`DELETE FROM batches WHERE number = 3`}, "batch 4"},
-		"batch forgotten": {[]string{`DELETE FROM batches WHERE number = 21`, `UPDATE sqlite_sequence SET seq = 20 WHERE name = 'batches'`}, "batch 21"},
-		"tail forgotten":  {[]string{`DELETE FROM events WHERE position > 57`, `UPDATE sqlite_sequence SET seq = 57 WHERE name = 'events'`}, "position 60"},
-		"category":        {[]string{`PRAGMA ignore_check_constraints = 1`, `UPDATE streams SET category = 'x' WHERE name = 'ride-1'`}, `stream "ride-1"`},
-		"long id":         {[]string{`PRAGMA ignore_check_constraints = 1`, `UPDATE events SET event_id = CAST(event_id || X'00' AS BLOB) WHERE position = 7`}, "position 7"},
-		"positions given": {[]string{`UPDATE sqlite_sequence SET seq = 99 WHERE name = 'events'`}, "it ends at position 60, but 99 was given to an event"},
-		"numbers given":   {[]string{`UPDATE sqlite_sequence SET seq = 99 WHERE name = 'batches'`}, "they end at number 21, but 99 was given to one"},
-		"empty stream":    {[]string{`INSERT INTO streams VALUES (77, 'ghost-1', 'ghost')`}, `stream "ghost-1"`},
+		"index row lost":      {[]string{`DELETE FROM stream_index WHERE position = 7`}, "position 7"},
+		"last index row lost": {[]string{`DELETE FROM stream_index WHERE position = 56`}, "should have"},
+		"index row moved":     {[]string{`UPDATE stream_index SET position = 8 WHERE position = 7`}, "position 7"},
+		"index row too many":  {[]string{`INSERT INTO stream_index VALUES (99, 1, 7)`}, "stream_index"},
+		"index behind":        {[]string{`UPDATE meta SET indexed = indexed - 1`}, "should have"},
+		"index ahead":         {[]string{`UPDATE meta SET indexed = indexed + 1`}, "should have"},
+		"index forgotten":     {[]string{`UPDATE meta SET indexed = 0`}, "should have 0"},
+		"hole in a stream":    {[]string{`UPDATE events SET version = version + 1 WHERE stream_id = 1 AND version > 3`, `UPDATE stream_index SET version = version + 1000 WHERE stream_id = 1 AND version > 3`, `UPDATE stream_index SET version = version - 999 WHERE version > 1000`}, "versions 1 to"},
+		"batch's id":          {[]string{`UPDATE batches SET id = 'x' WHERE number = 3`}, `batch 3 ("x")`},
+		"batch's content":     {[]string{`UPDATE batches SET content = randomblob(32) WHERE number = 3`}, "batch 3"},
+		"batch's reach":       {[]string{`UPDATE batches SET last = last + 1 WHERE number = 3`}, "batch 3"},
+		"batch's time":        {[]string{`UPDATE batches SET recorded_at = 0 WHERE number = 3`}, "batch 3"},
+		"batch deleted":       {[]string{`DELETE FROM batches WHERE number = 3`}, "batch 4"},
+		"batch forgotten":     {[]string{`DELETE FROM batches WHERE number = 21`, `UPDATE sqlite_sequence SET seq = 20 WHERE name = 'batches'`}, "batch 21"},
+		"tail forgotten":      {[]string{`DELETE FROM events WHERE position > 57`, `UPDATE sqlite_sequence SET seq = 57 WHERE name = 'events'`}, "position 60"},
+		"category":            {[]string{`PRAGMA ignore_check_constraints = 1`, `UPDATE streams SET category = 'x' WHERE name = 'ride-1'`}, `stream "ride-1"`},
+		"long id":             {[]string{`PRAGMA ignore_check_constraints = 1`, `UPDATE events SET event_id = CAST(event_id || X'00' AS BLOB) WHERE position = 7`}, "position 7"},
+		"positions given":     {[]string{`UPDATE sqlite_sequence SET seq = 99 WHERE name = 'events'`}, "it ends at position 60, but 99 was given to an event"},
+		"numbers given":       {[]string{`UPDATE sqlite_sequence SET seq = 99 WHERE name = 'batches'`}, "they end at number 21, but 99 was given to one"},
+		"empty stream":        {[]string{`INSERT INTO streams VALUES (77, 'ghost-1', 'ghost')`}, `stream "ghost-1"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -99,6 +107,7 @@ func TestReadingADamagedLogIsAnErrorAndNotAHole(t *testing.T) {
 	fill(t, dir)
 	change(t, dir, `DELETE FROM events WHERE position = 7`)
 	s := open(t, dir, nil)
+	require.Less(t, s.Unindexed(), int64(50), "a hole in what the index has in memory is found by Open")
 	_, err := s.ReadLog(t.Context(), 0, 100, eventstore.Filter{})
 	require.ErrorIs(t, err, eventstore.ErrCorrupt)
 	_, err = s.ReadLog(t.Context(), 6, 1, eventstore.Filter{})

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"embed"
 	"fmt"
 	"time"
 
@@ -57,10 +58,13 @@ func (s *Store) WriterPragma(name string) (value string, err error) {
 }
 
 // Inject has fn called at the points of the writer's transactions: "write",
-// before each statement that stores something, "committed", and "closed",
-// while a Reopen has every connection closed. It executes SQL on the writer's
-// connection, not at "closed". Nothing is under way when Inject is called.
+// before each statement that stores something, "committed", "index write" and
+// "index committed" where the index is moved, and "closed", while a Reopen has
+// every connection closed. It executes SQL on the writer's connection, not at
+// "closed".
 func (s *Store) Inject(fn func(point string, exec func(text string) error) error) {
+	s.writer.turn <- struct{}{} // an append that is answered may still move the index
+	defer func() { <-s.writer.turn }()
 	if fn == nil {
 		s.writer.inject = nil
 		return
@@ -72,6 +76,15 @@ func (s *Store) Inject(fn func(point string, exec func(text string) error) error
 		})
 	}
 }
+
+// Unindexed returns how many events the table of the index does not have.
+func (s *Store) Unindexed() int64 { return s.index.size() }
+
+// Formats returns the log's migrations.
+func Formats() embed.FS { return migrations }
+
+// ApplicationID marks log.db.
+const ApplicationID = applicationID
 
 // Alone tells whether the next append is committed in its caller's goroutine.
 func (s *Store) Alone() bool { return s.writer.alone.Load() >= aloneAfter && len(s.writer.turn) == 0 }

@@ -130,7 +130,7 @@ func reopenAfterFaults(t *testing.T, rng *rand.Rand) (stops, failed, acked int) 
 	t.Helper()
 	ctx := context.Background()
 	dir := experiment.Dir(t)
-	s := open(t, dir, &sqlite.Options{Checkpoint: 20 + rng.IntN(100), Logger: quiet.Logger})
+	s := open(t, dir, &sqlite.Options{Checkpoint: 20 + rng.IntN(100), Logger: quiet.Logger, IndexEvents: 1 + rng.IntN(50)})
 	d := &disturbed{s: s, acked: map[string]int64{}}
 	put := func(id string) {
 		switch c, err := s.Append(ctx, batch(id)); {

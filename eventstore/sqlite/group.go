@@ -3,6 +3,7 @@ package sqlite
 import (
 	"database/sql/driver"
 	"errors"
+	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/mattn/go-sqlite3"
@@ -16,6 +17,7 @@ type statements struct {
 	begin, commit, rollback                            *stmt
 	insertStream, insertType, insertEvent, insertBatch *stmt
 	insertEvents                                       *stmt // so many at once
+	insertIndex, insertIndexes, updateIndexed          *stmt
 }
 
 func (s *statements) prepare(c *sqlite3.SQLiteConn) error {
@@ -28,6 +30,9 @@ func (s *statements) prepare(c *sqlite3.SQLiteConn) error {
 		insertEvent:       &s.insertEvent,
 		insertEvents:      &s.insertEvents,
 		insertBatch:       &s.insertBatch,
+		insertIndex:       &s.insertIndex,
+		insertIndexes:     &s.insertIndexes,
+		updateIndexed:     &s.updateIndexed,
 	} {
 		st, err := prepare(c, text)
 		if err != nil {
@@ -42,7 +47,7 @@ func (s *statements) prepare(c *sqlite3.SQLiteConn) error {
 // wholly, and leaves its write-ahead log behind.
 func (s *statements) close() error {
 	var errs []error
-	for _, st := range []*stmt{s.begin, s.commit, s.rollback, s.insertStream, s.insertType, s.insertEvent, s.insertEvents, s.insertBatch} {
+	for _, st := range []*stmt{s.begin, s.commit, s.rollback, s.insertStream, s.insertType, s.insertEvent, s.insertEvents, s.insertBatch, s.insertIndex, s.insertIndexes, s.updateIndexed} {
 		if st != nil {
 			errs = append(errs, st.s.Close())
 		}
@@ -63,9 +68,13 @@ type group struct {
 	careful bool
 	// wrote: there is something to commit.
 	wrote bool
-	// rows are events that are not stored yet, the values of one after another.
+	// rows are those that are not stored yet, the values of one after another.
 	rows []driver.Value
-	conn *sqlite3.SQLiteConn
+	// merging: it stores rows of the index, and nothing else.
+	merging bool
+	// events are those that it stored.
+	events []streamEvents
+	conn   *sqlite3.SQLiteConn
 }
 
 var (
@@ -99,34 +108,46 @@ func (g *group) run(c *sqlite3.SQLiteConn, requests []*request) (outcome, error)
 	case err != nil:
 		return undone, errors.Join(err, g.undo())
 	}
-	if c.AutoCommit() {
+	return g.commit()
+}
+
+// commit ends the transaction. What it returns without an error is stored.
+func (g *group) commit() (outcome, error) {
+	if g.conn.AutoCommit() {
 		return unknown, errEndedEarly
 	}
 	crash.At(crash.LogBeforeCommit)
-	if err := st.commit.exec(); err != nil {
+	if err := g.w.statements.commit.exec(); err != nil {
 		return unknown, errors.Join(err, g.undo())
 	}
 	crash.At(crash.LogAfterCommit)
-	if g.w.inject != nil {
-		if err := g.w.inject("committed", c); err != nil {
-			return unknown, err
-		}
+	if err := g.inject("committed"); err != nil {
+		return unknown, err
 	}
-	if err := g.w.store.db.WAL().Committed(c); err != nil {
+	if err := g.w.store.db.WAL().Committed(g.conn); err != nil {
 		return unknown, g.w.store.translate("commit", err)
 	}
 	crash.At(crash.LogChecked)
 	return stored, nil
 }
 
+// inject calls the test's hand, if there is one.
+func (g *group) inject(point string) error {
+	if g.w.inject == nil {
+		return nil
+	}
+	if g.merging {
+		point = "index " + point
+	}
+	return g.w.inject(point, g.conn)
+}
+
 // exec runs a statement that writes, inside the transaction or not at all:
 // where something has ended that, each statement would commit by itself, and a
 // part of a batch be stored.
 func (g *group) exec(st *stmt, args ...driver.Value) error {
-	if g.w.inject != nil {
-		if err := g.w.inject("write", g.conn); err != nil {
-			return err
-		}
+	if err := g.inject("write"); err != nil {
+		return err
 	}
 	if g.conn.AutoCommit() {
 		return errEndedEarly
@@ -212,7 +233,7 @@ func (g *group) conflicts(r *request, streams []streamState) (bool, error) {
 }
 
 const selectStream = `
-	SELECT id, (SELECT MAX(version) FROM events WHERE stream_id = streams.id)
+	SELECT id, (SELECT COALESCE(MAX(version), 0) FROM stream_index WHERE stream_id = streams.id)
 	FROM streams
 	WHERE name = ?`
 
@@ -226,6 +247,12 @@ func (g *group) stream(name string) (s streamState, err error) {
 	}
 	err = query(g.conn, selectStream, 2, func(r *row) error {
 		s = streamState{id: r.int(0), version: r.int(1)}
+		if last := g.w.index.last(s.id); last > 0 {
+			s.version = last
+		}
+		if s.version == 0 && r.err == nil {
+			return &eventstore.CorruptError{Where: fmt.Sprintf("stream %q", name), Reason: "it has no events, but a number: restore the store from a backup"}
+		}
 		return nil
 	}, name)
 	if err == nil && s.id != 0 {
@@ -308,6 +335,7 @@ func (g *group) store(r *request, streams []streamState) error {
 			}
 		}
 		first := s.version + 1
+		g.events = append(g.events, streamEvents{stream: s.id, version: first, position: g.tip.position + 1, count: int64(len(w.Events))})
 		for j := range w.Events {
 			s.version++
 			if err := g.insert(r, w.Stream, s, &w.Events[j], ids[j], meta[j]); err != nil {

@@ -47,7 +47,7 @@ type twins struct {
 // few are so few cached streams that most must be looked up.
 func (w *twins) options() *sqlite.Options {
 	const few = 3
-	return &sqlite.Options{Clock: w.clock, CachedStreams: few}
+	return &sqlite.Options{Clock: w.clock, CachedStreams: few, IndexEvents: few}
 }
 
 func (w *twins) open(t *rapid.T) {

@@ -148,6 +148,7 @@ func OpenReadOnly(ctx context.Context, dir string) (_ *Store, err error) {
 		return nil, fileError(s.db.Path(), "open", err)
 	}
 	s.watch = &watcher{conn: conn, version: -1}
+	s.index = &streamIndex{}
 	return s, nil
 }
 
@@ -242,6 +243,7 @@ func (s *Store) start(ctx context.Context) error {
 	if err != nil {
 		return s.readError(ctx, "open", err)
 	}
+	s.index = w.index
 	s.db.WAL().Readers = s.readers
 	s.witness = newWitness(s)
 	if err := s.witness.compare(ctx); err != nil {
@@ -277,8 +279,10 @@ const (
 		FROM sqlite_sequence`
 )
 
-// load reads what the writer must know. It reads the ends of tables, not the
-// log: opening takes as long for a million events as for none.
+// load reads what the writer must know. It reads the ends of tables, and of the
+// log what the table of its index does not have, IndexEvents at most, unless
+// that could not be written: opening takes as long for a million events as for
+// that many.
 func (w *writer) load(c *sqlite3.SQLiteConn) error {
 	t, part := &w.tip, int64(0)
 	err := query(c, selectLastEvent, 4, func(r *row) error {
@@ -310,8 +314,13 @@ func (w *writer) load(c *sqlite3.SQLiteConn) error {
 	case batch != t.batch:
 		return &eventstore.CorruptError{Where: w.store.db.Path(), Reason: fmt.Sprintf("the batches end at number %d, but %d was given to one: restore it from a backup", t.batch, batch)}
 	}
-	return query(c, selectTypes, 2, func(r *row) error {
+	err = query(c, selectTypes, 2, func(r *row) error {
 		w.types[r.text(1)] = r.int(0)
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	w.index, err = loadIndex(c, w.store.path(logName), t.position)
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/mattn/go-sqlite3"
@@ -20,15 +21,26 @@ const (
 	eventColumns = `e.position, e.stream_id, e.version, e.type_id, e.schema_version, e.recorded_at, b.id, e.event_id, e.metadata, e.data`
 	eventCount   = 10
 
+	selectStreamID = `
+		SELECT id
+		FROM streams
+		WHERE name = ?`
 	selectStreamPage = `
 		SELECT ` + eventColumns + `
-		FROM events AS e
+		FROM stream_index AS i
+		LEFT JOIN events AS e ON e.position = i.position
 		LEFT JOIN batches AS b ON b.number = e.batch
-		WHERE e.stream_id = (SELECT id FROM streams WHERE name = ?)
-		  AND e.version >= ?
-		  AND e.position <= ?
-		ORDER BY e.version
+		WHERE i.stream_id = ?
+		  AND i.version >= ?
+		  AND i.version < ?
+		  AND i.position <= ?
+		ORDER BY i.version
 		LIMIT ?`
+	selectPositions = `
+		SELECT ` + eventColumns + `
+		FROM json_each(?) AS p
+		LEFT JOIN events AS e ON e.position = p.value
+		LEFT JOIN batches AS b ON b.number = e.batch`
 	selectLogPage = `
 		SELECT ` + eventColumns + `
 		FROM events AS e NOT INDEXED
@@ -100,15 +112,7 @@ func (s *Store) ReadStream(ctx context.Context, stream string, from int64, limit
 		if err != nil {
 			return err
 		}
-		next := from
-		err = query(c, selectStreamPage, eventCount, func(r *row) error {
-			if version := r.int(2); version != next {
-				return &eventstore.CorruptError{Where: fmt.Sprintf("stream %q", stream), Reason: fmt.Sprintf("version %d is missing: restore the store from a backup", next)}
-			}
-			next++
-			return p.add(r)
-		}, stream, from, head, int64(limit))
-		if err != nil {
+		if err := s.readStream(c, &p, stream, from, head, limit); err != nil {
 			return err
 		}
 		return s.names.resolve(c, p.events, p.of)
@@ -117,6 +121,46 @@ func (s *Store) ReadStream(ctx context.Context, stream string, from int64, limit
 		return nil, err
 	}
 	return p.events, nil
+}
+
+// readStream adds the events of a stream to an empty page: those that the table
+// of the index leads to, then those that only the index in memory does.
+func (s *Store) readStream(c *sqlite3.SQLiteConn, p *page, stream string, from, head int64, limit int) error {
+	var id int64
+	err := query(c, selectStreamID, 1, func(r *row) error {
+		id = r.int(0)
+		return nil
+	}, stream)
+	if err != nil || id == 0 {
+		return err
+	}
+	if s.tip.Load() == nil { // another process appends
+		if err := s.index.follow(c, head); err != nil {
+			return err
+		}
+	}
+	add := func(r *row) error {
+		if next := from + int64(len(p.events)); r.null(0) || r.int(1) != id || r.int(2) != next {
+			return &eventstore.CorruptError{Where: fmt.Sprintf("stream %q", stream), Reason: fmt.Sprintf("version %d is missing: restore the store from a backup", next)}
+		}
+		return p.add(r)
+	}
+	first, newest := s.index.find(id, from, head, limit) // before the table
+	if len(newest) == 0 {
+		first = math.MaxInt64
+	}
+	if first > from {
+		err := query(c, selectStreamPage, eventCount, add, id, from, first, head, int64(limit))
+		if err != nil || len(p.events) == limit || len(newest) == 0 {
+			return err
+		}
+	}
+	newest = newest[:min(len(newest), limit-len(p.events))]
+	list, err := json.Marshal(newest)
+	if err != nil {
+		return err
+	}
+	return query(c, selectPositions, eventCount, add, string(list))
 }
 
 // ReadLog implements eventstore.LogReader. A page ends early after PageBytes

@@ -229,7 +229,8 @@ func TestALossIsAcceptedOnlyByOptionAndSaid(t *testing.T) {
 	behind := func(t *testing.T, backup string) {
 		change(t, backup, `DELETE FROM events WHERE position > 57`, `DELETE FROM batches WHERE last > 57 OR number > 20`,
 			`DELETE FROM batches WHERE number > 19`, `DELETE FROM events WHERE position > 57`,
-			`UPDATE sqlite_sequence SET seq = 57 WHERE name = 'events'`, `UPDATE sqlite_sequence SET seq = 19 WHERE name = 'batches'`)
+			`UPDATE sqlite_sequence SET seq = 57 WHERE name = 'events'`, `UPDATE sqlite_sequence SET seq = 19 WHERE name = 'batches'`,
+			`DELETE FROM stream_index WHERE position > 57`, `UPDATE meta SET indexed = min(indexed, 57)`)
 	}
 	for name, c := range map[string]struct {
 		says   []string

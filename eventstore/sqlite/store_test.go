@@ -26,9 +26,20 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// fewIndexed are so few events in memory that most streams are read from the
+// table of the index, and many from both.
+const fewIndexed = 3
+
 func open(t *testing.T, dir string, opts *sqlite.Options) *sqlite.Store {
 	t.Helper()
-	s, err := sqlite.Open(t.Context(), dir, opts)
+	o := sqlite.Options{}
+	if opts != nil {
+		o = *opts
+	}
+	if o.IndexEvents == 0 {
+		o.IndexEvents = fewIndexed
+	}
+	s, err := sqlite.Open(t.Context(), dir, &o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s

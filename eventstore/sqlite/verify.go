@@ -52,14 +52,14 @@ const verifyPage = 1000
 // what it finds is in the report.
 func (s *Store) Verify(ctx context.Context) (Report, error) {
 	v := &verification{store: s}
-	err := v.run(ctx, v.ends, v.events, v.batches, v.epochs, v.relations, v.snapshots, v.witness, v.integrity)
+	err := v.run(ctx, v.ends, v.events, v.batches, v.epochs, v.relations, v.versions, v.snapshots, v.witness, v.integrity)
 	return v.report, err
 }
 
 // verifyLog is Verify without what is not the log: snapshots and witness.
 func (s *Store) verifyLog(ctx context.Context) (Report, error) {
 	v := &verification{store: s}
-	err := v.run(ctx, v.ends, v.events, v.batches, v.epochs, v.relations, v.integrity)
+	err := v.run(ctx, v.ends, v.events, v.batches, v.epochs, v.relations, v.versions, v.integrity)
 	return v.report, err
 }
 
@@ -273,13 +273,17 @@ func (v *verification) batches(ctx context.Context) error {
 }
 
 const (
-	selectHoles = `
-		SELECT 'stream ' || COALESCE('"' || (SELECT name FROM streams WHERE id = stream_id) || '"', stream_id),
-		       'it has ' || COUNT(*) || ' events with versions ' || MIN(version) || ' to ' || MAX(version)
-		FROM events
-		WHERE position <= ?
-		GROUP BY stream_id
-		HAVING MIN(version) <> 1 OR MAX(version) <> COUNT(*)
+	selectUnindexed = `
+		SELECT 'position ' || e.position, 'the index of streams does not lead to it'
+		FROM events AS e NOT INDEXED
+		WHERE e.position <= ?
+		  AND e.position <= (SELECT indexed FROM meta)
+		  AND NOT EXISTS (SELECT 1 FROM stream_index AS i WHERE i.stream_id = e.stream_id AND i.version = e.version AND i.position = e.position)
+		LIMIT ?`
+	selectIndexSize = `
+		SELECT 'stream_index', 'it has ' || (SELECT COUNT(*) FROM stream_index) || ' events, and should have ' || indexed
+		FROM meta
+		WHERE ? >= 0 AND indexed <> (SELECT COUNT(*) FROM stream_index)
 		LIMIT ?`
 	selectStrays = `
 		SELECT 'position ' || e.position, 'its batch does not reach over it'
@@ -296,7 +300,8 @@ const (
 	selectOrphans = `
 		SELECT 'stream "' || name || '"', 'it has no events'
 		FROM streams AS s
-		WHERE ? >= 0 AND NOT EXISTS (SELECT 1 FROM events WHERE stream_id = s.id)
+		WHERE ? >= 0 AND NOT EXISTS (SELECT 1 FROM stream_index WHERE stream_id = s.id)
+		  AND id NOT IN (SELECT stream_id FROM events NOT INDEXED WHERE position > (SELECT indexed FROM meta))
 		LIMIT ?`
 	// SQLite checks no CHECK of a file that is opened read-only.
 	selectMisfiled = `
@@ -308,7 +313,7 @@ const (
 
 // relations checks what the chains do not say by themselves.
 func (v *verification) relations(ctx context.Context) error {
-	for _, text := range []string{selectHoles, selectStrays, selectTornBatches, selectOrphans, selectMisfiled} {
+	for _, text := range []string{selectUnindexed, selectIndexSize, selectStrays, selectTornBatches, selectOrphans, selectMisfiled} {
 		err := v.store.read(ctx, "verify", func(c *sqlite3.SQLiteConn) error {
 			return longQuery(ctx, c, text, 2, func(r *row) error {
 				return v.found(r.text(0), "%s", r.text(1))
@@ -319,6 +324,74 @@ func (v *verification) relations(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+const (
+	// The table of the index is read in its order; only what is not in it is
+	// sorted.
+	selectVersions = `
+		SELECT stream_id, version
+		FROM stream_index
+		UNION ALL
+		SELECT stream_id, version
+		FROM events NOT INDEXED
+		WHERE position > (SELECT indexed FROM meta) AND position <= ?
+		ORDER BY stream_id, version`
+	selectStreamName = `
+		SELECT name
+		FROM streams
+		WHERE id = ?`
+)
+
+// versions finds streams whose versions are not 1 to as many as they have
+// events.
+func (v *verification) versions(ctx context.Context) error {
+	type holed struct{ stream, first, last, events int64 }
+	var s holed
+	var found []holed
+	end := func() error {
+		if s.events > 0 && (s.first != 1 || s.last != s.events) {
+			if found = append(found, s); len(found) >= MaxFindings {
+				return errEnough
+			}
+		}
+		return nil
+	}
+	err := v.store.read(ctx, "verify", func(c *sqlite3.SQLiteConn) error {
+		err := longQuery(ctx, c, selectVersions, 2, func(r *row) error {
+			stream, version := r.int(0), r.int(1)
+			if stream != s.stream || s.events == 0 {
+				if err := end(); err != nil {
+					return err
+				}
+				s = holed{stream: stream, first: version}
+			}
+			s.last = version
+			s.events++
+			return nil
+		}, v.head)
+		if err == nil {
+			err = end()
+		}
+		if err != nil && !errors.Is(err, errEnough) {
+			return err
+		}
+		for _, s := range found {
+			name := fmt.Sprint("number ", s.stream)
+			err := query(c, selectStreamName, 1, func(r *row) error {
+				name = fmt.Sprintf("%q", r.text(0))
+				return nil
+			}, s.stream)
+			if err != nil {
+				return err
+			}
+			if err := v.found("stream "+name, "it has %d events with versions %d to %d", s.events, s.first, s.last); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
 }
 
 // epochs checks that the log bears out where its epochs began.
@@ -365,7 +438,7 @@ func (v *verification) witness(ctx context.Context) error {
 // selectThroughIndexes looks for what is nowhere, since SQLite's own check
 // finds nothing wrong with an index that is empty and no index.
 const selectThroughIndexes = `
-	SELECT (SELECT COUNT(*) FROM events WHERE event_id = X''), (SELECT COUNT(*) FROM events WHERE stream_id = 0 AND version = 0),
+	SELECT (SELECT COUNT(*) FROM events WHERE event_id = X''), (SELECT COUNT(*) FROM stream_index WHERE stream_id = 0 AND version = 0),
 	       (SELECT COUNT(*) FROM batches WHERE id = ''), (SELECT COUNT(*) FROM streams WHERE name = ''),
 	       (SELECT COUNT(*) FROM types WHERE name = ''), (SELECT COUNT(*) FROM epochs WHERE name = ''),
 	       (SELECT COUNT(*) FROM snapshots WHERE stream = '' AND fold = '')`

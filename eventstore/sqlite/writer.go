@@ -102,6 +102,8 @@ type writer struct {
 	tip        tip
 	streams    *cache[string, streamState]
 	types      map[string]int64
+	index      *streamIndex
+	mergeAt    int64 // events in the index, to move them into its table
 }
 
 // streamState is what the writer knows of a stream. No number: no stream.
@@ -120,7 +122,7 @@ func (w *writer) close() error {
 
 // blankWriter returns a writer that knows nothing yet.
 func (s *Store) blankWriter() *writer {
-	return &writer{store: s, turn: make(chan struct{}, 1), patience: reopenPatience, streams: newCache[string, streamState](s.options.CachedStreams), types: map[string]int64{}}
+	return &writer{store: s, turn: make(chan struct{}, 1), patience: reopenPatience, streams: newCache[string, streamState](s.options.CachedStreams), types: map[string]int64{}, mergeAt: int64(s.options.IndexEvents)}
 }
 
 // aloneAfter is after how many groups of one request appenders are taken to be
@@ -186,10 +188,15 @@ func (w *writer) direct(r *request) bool {
 // errAbandoned: nobody knows what an append has done that did not return.
 var errAbandoned = errors.New("an append ended in a panic: close the store and open it again")
 
-// tend keeps the write-ahead log short. What cannot be moved into log.db is
-// safe where it is, but a disk that refuses that is not to be trusted with more.
+// tend keeps the index of streams in memory and the write-ahead log short. What
+// cannot be moved is safe where it is, but a disk that refuses that is not to be
+// trusted with more.
 func (w *writer) tend() {
 	if w.store.Err() != nil {
+		return
+	}
+	if err := w.merge(); err != nil && !isPassing(err) {
+		w.store.stop(w.store.translate("move the index of streams into it", err))
 		return
 	}
 	if err := raw(w.conn, w.store.db.WAL().Tend); err != nil && !isPassing(err) {
@@ -378,6 +385,9 @@ func (w *writer) accept(g *group) {
 	w.tip = g.tip
 	for name, s := range g.streams {
 		w.streams.put(name, s)
+	}
+	if err := w.index.add(g.events...); err != nil {
+		w.store.stop(err) // the next append would be given a version that is taken
 	}
 	for name, id := range g.types {
 		w.types[name] = id

@@ -25,6 +25,11 @@ const (
 	LogChecked Point = "log-checked"
 	// LogPublished: readers see the group, nobody has been answered.
 	LogPublished Point = "log-published"
+	// IndexMerged: the index of streams is written into its table, COMMIT is not
+	// issued.
+	IndexMerged Point = "index-merged"
+	// IndexCommitted: it is committed, the one in memory is as it was.
+	IndexCommitted Point = "index-committed"
 )
 
 // The witness, and the creation, opening and closing of a store.
@@ -167,7 +172,7 @@ const (
 // Points are all places.
 func Points() []Point {
 	return []Point{
-		LogBegun, LogHalfBatch, LogSnapshot, LogBeforeCommit, LogAfterCommit, LogChecked, LogPublished,
+		LogBegun, LogHalfBatch, LogSnapshot, LogBeforeCommit, LogAfterCommit, LogChecked, LogPublished, IndexMerged, IndexCommitted,
 		WitnessWritten, WitnessRenamed, StoreDir, StoreLock, FileMade, FileMigrated, StoreIdentified, StoreLoaded, StoreDrained, StoreWitnessed,
 		ViewApplied, ViewBeforeCommit, ViewCommitted, ViewMade, ViewLooked, ViewBuilding, ViewPaused, ViewCaughtUp, ViewCompared,
 		ViewSettled, ViewPointerWritten, ViewPointerRenamed, ViewSwapped, ViewRemoved, ViewWentBack,

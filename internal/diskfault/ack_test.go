@@ -120,7 +120,7 @@ func TestEtcd14370_AcknowledgedBeforeItWasSynced(t *testing.T) {
 func TestS3gw702_TheWriteAheadLogWasUnlinked(t *testing.T) {
 	root := experiment.Dir(t)
 	dir := filepath.Join(root, "store")
-	s, err := sqlite.Open(t.Context(), dir, &sqlite.Options{Logger: quiet()})
+	s, err := sqlite.Open(t.Context(), dir, &sqlite.Options{Logger: quiet(), IndexEvents: 20})
 	require.NoError(t, err)
 	for i := range 10 {
 		_, err := s.Append(t.Context(), one(fmt.Sprint(i)))

@@ -52,7 +52,7 @@ type hostLife struct {
 // run opens the store and the host, uses both and closes them.
 func (l hostLife) run(ctx context.Context) (err error) {
 	clk := clock.NewVirtual(bankStart)
-	store, err := sqlite.Open(ctx, l.dir, &sqlite.Options{Clock: clk, Logger: quiet(), Checkpoint: 40})
+	store, err := sqlite.Open(ctx, l.dir, &sqlite.Options{Clock: clk, Logger: quiet(), Checkpoint: 40, IndexEvents: 20})
 	if err != nil {
 		return err
 	}

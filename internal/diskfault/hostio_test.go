@@ -101,7 +101,7 @@ func (c *hostCase) use(t *testing.T, dir string, tell func(report)) error {
 	stop := func() { c.failed = failing.failed(); failing.stop() }
 	defer failing.stop()
 	clk := clock.NewVirtual(bankStart)
-	store, err := sqlite.Open(ctx, dir, &sqlite.Options{Clock: clk, Logger: quiet(), Checkpoint: 40})
+	store, err := sqlite.Open(ctx, dir, &sqlite.Options{Clock: clk, Logger: quiet(), Checkpoint: 40, IndexEvents: 20})
 	if err != nil {
 		stop()
 		c.refused, c.said = true, true

@@ -67,7 +67,7 @@ func checkRelaxed(image *crashstates.Image, reports []report) (known, gone int, 
 		return 0, 0, err
 	}
 	ctx := context.Background()
-	s, err := sqlite.Open(ctx, root, &sqlite.Options{Durability: sqlite.Relaxed, Logger: quiet()})
+	s, err := sqlite.Open(ctx, root, &sqlite.Options{Durability: sqlite.Relaxed, Logger: quiet(), IndexEvents: 20})
 	if err != nil {
 		return 0, 0, err
 	}

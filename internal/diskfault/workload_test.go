@@ -55,7 +55,7 @@ type client struct {
 }
 
 func newClient(dir string, d sqlite.Durability, checkpoint int, tell func(report)) *client {
-	return &client{dir: dir, tell: tell, opts: sqlite.Options{Durability: d, Checkpoint: checkpoint, Logger: quiet()}}
+	return &client{dir: dir, tell: tell, opts: sqlite.Options{Durability: d, Checkpoint: checkpoint, IndexEvents: 20, Logger: quiet()}}
 }
 
 func (c *client) open(ctx context.Context) (*sqlite.Store, error) {

@@ -116,7 +116,7 @@ func (p *program) run() (err error) {
 // than the plan's are opened with that.
 func (p *program) open(clk clock.Clock) (err error) {
 	ctx, began := context.Background(), time.Now()
-	p.store, err = sqlite.Open(ctx, p.plan.Dir, &sqlite.Options{Clock: clk, Logger: quiet})
+	p.store, err = sqlite.Open(ctx, p.plan.Dir, &sqlite.Options{Clock: clk, Logger: quiet, IndexEvents: 40})
 	if err != nil {
 		return err
 	}
