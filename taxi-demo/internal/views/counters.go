@@ -2,7 +2,6 @@ package views
 
 import (
 	"context"
-	"time"
 
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/projection"
@@ -115,48 +114,3 @@ var KPIs = projection.Define("kpis", 1, counterSchema,
 		return add(tx, "paid_out_cents", e.Payload.Amount)
 	}),
 )
-
-// Zones counts the trips that begin in a zone, by the minute of the meter's
-// start.
-var Zones = projection.Define("zones", 1, `
-	CREATE TABLE pending (
-		ride_id TEXT PRIMARY KEY,
-		zone    INTEGER NOT NULL
-	) STRICT, WITHOUT ROWID;
-	CREATE TABLE zone_minute (
-		minute INTEGER NOT NULL,
-		zone   INTEGER NOT NULL,
-		trips  INTEGER NOT NULL,
-		PRIMARY KEY (minute, zone)
-	) STRICT, WITHOUT ROWID;`,
-	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.Requested]) error {
-		return exec(tx, `
-			INSERT INTO pending (ride_id, zone)
-			VALUES (?, ?)`,
-			e.Payload.RideID, e.Payload.Pickup)
-	}),
-	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.Started]) error {
-		err := exec(tx, `
-			INSERT INTO zone_minute (minute, zone, trips)
-			SELECT ?, zone, 1 FROM pending WHERE ride_id = ?
-			ON CONFLICT (minute, zone) DO UPDATE SET trips = trips + 1`,
-			e.Payload.At.Truncate(time.Minute).Unix(), e.Payload.RideID)
-		if err != nil {
-			return err
-		}
-		return notPending(tx, e.Payload.RideID)
-	}),
-	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.Cancelled]) error {
-		return notPending(tx, e.Payload.RideID)
-	}),
-	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.NoShow]) error {
-		return notPending(tx, e.Payload.RideID)
-	}),
-	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.Unfulfilled]) error {
-		return notPending(tx, e.Payload.RideID)
-	}),
-)
-
-func notPending(tx *projection.Tx, rideID string) error {
-	return exec(tx, `DELETE FROM pending WHERE ride_id = ?`, rideID)
-}

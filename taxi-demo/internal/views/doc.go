@@ -9,7 +9,7 @@ import (
 
 // All returns every read model, in the order they are listed to people.
 func All() []*projection.Definition {
-	return []*projection.Definition{Rides, Drivers, Zones, Funnel, KPIs, Wallets, Earnings, Bills, FareCheck, Money, Branches}
+	return []*projection.Definition{Rides, Drivers, Zones, Surge, Waits, Funnel, KPIs, Wallets, Earnings, Bills, FareCheck, Money, Branches}
 }
 
 // exec runs a statement whose result nobody needs.

@@ -58,7 +58,8 @@ func TestReadModelsOfASettledRide(t *testing.T) {
 			{Query: "SELECT driver_id, zone, status, ride_id, rides FROM driver", Want: [][]any{{"d", 9, "free", nil, 1}}},
 		}},
 		"zones": {func(t *testing.T, c projectiontest.Case) { projectiontest.Check(t, views.Zones, c) }, []projectiontest.Rows{
-			{Query: "SELECT minute, zone, trips FROM zone_minute", Want: [][]any{{time.Date(2025, 6, 2, 7, 31, 0, 0, time.UTC).Unix(), 4, 1}}},
+			{Query: "SELECT starts, key, trips, final FROM zone_minute", Want: [][]any{{time.Date(2025, 6, 2, 7, 31, 0, 0, time.UTC).UnixNano(), "4", 1, 0}}},
+			{Query: "SELECT COUNT(*), MIN(trips), MAX(trips) FROM zone_fifteen", Want: [][]any{{15, 1, 1}}},
 			{Query: "SELECT COUNT(*) FROM pending", Want: [][]any{{0}}},
 		}},
 		"wallets": {func(t *testing.T, c projectiontest.Case) { projectiontest.Check(t, views.Wallets, c) }, []projectiontest.Rows{
