@@ -120,3 +120,78 @@ func BenchmarkReadLog(b *testing.B) {
 		}
 	})
 }
+
+func BenchmarkReadStream(b *testing.B) {
+	for _, moved := range []bool{false, true} {
+		b.Run(fmt.Sprintf("events=100/moved=%t", moved), func(b *testing.B) {
+			opts := &sqlite.Options{}
+			if moved {
+				opts.IndexEvents = 1
+			}
+			s, err := sqlite.Open(b.Context(), b.TempDir(), opts)
+			require.NoError(b, err)
+			defer func() { require.NoError(b, s.Close()) }()
+			const streams = 100
+			for i := range 10 * streams { // ten times ten, as streams of a busy log lie
+				_, err := s.Append(b.Context(), batchOf(fmt.Sprintf("ride-%d", i%streams), 10))
+				require.NoError(b, err)
+			}
+			n := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				events, err := s.ReadStream(b.Context(), fmt.Sprintf("ride-%d", rand.IntN(streams)), 1, 500)
+				if err != nil || len(events) != 100 {
+					b.Fatal(len(events), err)
+				}
+				n += len(events)
+			}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	for _, events := range []int{1000, 19_000} {
+		b.Run(fmt.Sprintf("unindexed=%d", events), func(b *testing.B) {
+			dir := b.TempDir()
+			s, err := sqlite.Open(b.Context(), dir, nil)
+			require.NoError(b, err)
+			for i := range events / 1000 {
+				_, err := s.Append(b.Context(), batchOf(fmt.Sprintf("ride-%d", i), 1000))
+				require.NoError(b, err)
+			}
+			require.NoError(b, s.Close())
+			b.ReportAllocs()
+			for b.Loop() {
+				s, err := sqlite.Open(b.Context(), dir, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := s.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkVerify(b *testing.B) {
+	s, err := sqlite.Open(b.Context(), b.TempDir(), nil)
+	require.NoError(b, err)
+	defer func() { require.NoError(b, s.Close()) }()
+	const events = 50_000
+	for i := range events / 1000 {
+		_, err := s.Append(b.Context(), batchOf(fmt.Sprintf("ride-%d", i), 1000))
+		require.NoError(b, err)
+	}
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := s.Verify(b.Context())
+		if err != nil || !r.OK() {
+			b.Fatal(r.Findings, err)
+		}
+		n += events
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+}
