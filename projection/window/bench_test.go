@@ -26,7 +26,7 @@ func plainCount() *projection.Definition {
 		}))
 }
 
-func benchStream(windows ...*window.Window[sold]) *projection.Definition {
+func benchFeed(windows ...*window.Window[sold]) *projection.Definition {
 	return projection.Define("bench", 1, "", window.On(window.Define("shop", &window.Options{Lateness: 2 * time.Minute}, windows...), item))
 }
 
@@ -39,13 +39,13 @@ func BenchmarkAdd(b *testing.B) {
 		def  *projection.Definition
 	}{
 		{"plain-upsert", plainCount()},
-		{"tumbling", benchStream(window.Tumbling("w", time.Minute, count))},
-		{"tumbling-all", benchStream(window.Tumbling("w", time.Minute, count, window.Sum("total", cents), window.Min("lowest", cents), window.Max("highest", cents), window.Quantiles("spread", cents)))},
-		{"sliding=5", benchStream(window.Sliding("w", 5*time.Minute, time.Minute, count))},
-		{"sliding=15", benchStream(window.Sliding("w", 15*time.Minute, time.Minute, count))},
-		{"session", benchStream(window.Session("w", 3*time.Minute, count))},
-		{"fold-any-order", benchStream(window.Tumbling("w", time.Minute, window.FoldAnyOrder("f", func(n int64, s sold) int64 { return n + s.Cents }, nil)))},
-		{"fold-in-order", benchStream(window.Tumbling("w", time.Minute, window.FoldInOrder("f", func(n int64, s sold) int64 { return n*31 + s.Cents })))},
+		{"tumbling", benchFeed(window.Tumbling("w", time.Minute, count))},
+		{"tumbling-all", benchFeed(window.Tumbling("w", time.Minute, count, window.Sum("total", cents), window.Min("lowest", cents), window.Max("highest", cents), window.Quantiles("spread", cents)))},
+		{"sliding=5", benchFeed(window.Sliding("w", 5*time.Minute, time.Minute, count))},
+		{"sliding=15", benchFeed(window.Sliding("w", 15*time.Minute, time.Minute, count))},
+		{"session", benchFeed(window.Session("w", 3*time.Minute, count))},
+		{"fold-any-order", benchFeed(window.Tumbling("w", time.Minute, window.FoldAnyOrder("f", func(n int64, s sold) int64 { return n + s.Cents }, nil)))},
+		{"fold-in-order", benchFeed(window.Tumbling("w", time.Minute, window.FoldInOrder("f", func(n int64, s sold) int64 { return n*31 + s.Cents })))},
 	} {
 		b.Run(bench.name, func(b *testing.B) { run(b, bench.def) })
 	}

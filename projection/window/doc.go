@@ -1,9 +1,9 @@
 // Package window gathers events by key and event time, in the tables of a read
 // model: tumbling, sliding and session windows, and joins.
 //
-//	events ▶ handler ▶ stream (key, event time, watermark) ▶ windows ▶ tables
+//	events ▶ handler ▶ feed (key, event time, watermark) ▶ windows ▶ tables
 //
-// A stream and its windows are declared beside the projection that keeps them:
+// A feed and its windows are declared beside the projection that keeps them:
 //
 //	var perMinute = window.Tumbling("sales_minute", time.Minute,
 //		window.Count[Sold]("sales"),
@@ -29,7 +29,7 @@
 //     past its end by Options.Lateness; then it never changes, and OnFinal is told
 //     of it once.
 //   - An event that comes too late for a window is counted, with its position
-//     (Stream.Late), and changes nothing. Nothing else is left out.
+//     (Feed.Late), and changes nothing. Nothing else is left out.
 //   - As long as no event is too late, the rows of the windows and the calls of
 //     OnFinal are the same whatever the order in which events arrived, if no
 //     source is ever idle. Only FoldInOrder looks at the log's order, among events

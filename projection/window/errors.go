@@ -21,10 +21,10 @@ const (
 	MaxItem = 1 << 20
 	// MaxOverlap is how many sliding windows hold one instant at most.
 	MaxOverlap = 1000
-	// MaxSources is how many sources a stream has at most. Each event of a stream
+	// MaxSources is how many sources a feed has at most. Each event of a feed
 	// of several looks at all of them.
 	MaxSources = 1000
-	// MaxName is the length of a name of a stream, a window, a join or a column,
+	// MaxName is the length of a name of a feed, a window, a join or a column,
 	// in bytes.
 	MaxName = 48
 	// MaxDuration bounds sizes, gaps, distances and lateness.

@@ -116,7 +116,7 @@ const toldSchema = `CREATE TABLE told (part TEXT NOT NULL, n INTEGER NOT NULL, w
 
 // shops are all kinds of windows of sold events.
 type shops struct {
-	stream   *window.Stream[sold]
+	feed     *window.Feed[sold]
 	tumble   *window.Window[sold]
 	slide    *window.Window[sold]
 	sessions *window.Window[sold]
@@ -128,16 +128,16 @@ func newShops(opts *window.Options) shops {
 		slide:    window.Sliding("slide", size*time.Second, step*time.Second, parts("slide")...),
 		sessions: window.Session("visit", gap*time.Second, parts("visit")...),
 	}
-	s.stream = window.Define("shop", opts, s.tumble, s.slide, s.sessions)
+	s.feed = window.Define("shop", opts, s.tumble, s.slide, s.sessions)
 	return s
 }
 
-// define has every event added to the stream. fail, where set, is asked after.
+// define has every event added to the feed. fail, where set, is asked after.
 func (s shops) define(fail func(eventstore.Of[sold]) error) *projection.Definition {
-	return projection.Define("shops", 1, toldSchema, s.stream.Tables(), projection.Retries(3, time.Hour),
+	return projection.Define("shops", 1, toldSchema, s.feed.Tables(), projection.Retries(3, time.Hour),
 		projection.On(func(ctx context.Context, tx *projection.Tx, e eventstore.Of[sold]) error {
 			at, it, _ := item(e)
-			if err := s.stream.Add(ctx, tx, e.Recorded, at, it); err != nil || fail == nil {
+			if err := s.feed.Add(ctx, tx, e.Recorded, at, it); err != nil || fail == nil {
 				return err
 			}
 			return fail(e)
@@ -233,7 +233,7 @@ func dump(t failer, p *projection.Projection, query string, args ...any) (all []
 	return all
 }
 
-// tables returns everything the stream keeps, but for positions.
+// tables returns everything the feed keeps, but for positions.
 func tables(t failer, p *projection.Projection) (all []string) {
 	t.Helper()
 	for _, query := range []string{

@@ -24,9 +24,9 @@ type Pair[L, R any] struct {
 
 // Join pairs items of two kinds: every left with every right of the same key
 // whose event time is at most a distance from its own (an interval join). It is a
-// declaration, like Stream.
+// declaration, like Feed.
 //
-// Tables, beside those of a stream's watermark and of what came too late:
+// Tables, beside those of a feed's watermark and of what came too late:
 //
 //	<join>_left, <join>_right   items that may still find a partner: key, at, item
 type Join[L, R any] struct {
@@ -64,10 +64,10 @@ const horizonSteps = 16
 
 // DefineJoin declares a join of items at most within apart, 0 to MaxDuration. The
 // options may be nil; Lateness and Sources are those of both kinds together. The
-// name is as that of a stream.
+// name is as that of a feed.
 //
 // pair is called with each pair once, in the transaction of the event that
-// completes it, and writes through tx; it may Add to a stream, under the event
+// completes it, and writes through tx; it may Add to a feed, under the event
 // Pair.Completed. Which pairs there are does not depend on the order in which
 // events arrived, as long as none was too late; the order of the calls does.
 // Both items are what JSON keeps of them, MaxItem bytes at most. An error fails
@@ -145,7 +145,7 @@ func OnRight[E eventstore.Event, L, R any](j *Join[L, R], item func(e eventstore
 // Left pairs a left item with the right ones that are there, and keeps it for
 // those to come. It is called by a handler of the event r. An item further
 // behind the watermark than Options.Lateness is counted as too late and pairs
-// with nothing: partners of it may be forgotten. Errors are those of Stream.Add.
+// with nothing: partners of it may be forgotten. Errors are those of Feed.Add.
 func (j *Join[L, R]) Left(ctx context.Context, tx *projection.Tx, r eventstore.Recorded, at Point, item L) error {
 	return j.put(tx, left, &r, at, item, func(own []byte, otherAt int64, other []byte) error {
 		return j.call(ctx, tx, &r, at.Key, own, other, at.Time.UTC(), instant(otherAt))

@@ -232,13 +232,13 @@ func (m *model) require(t failer, s shops, p *projection.Projection) {
 		require.Equal(t, m.told[part], dump(t, p, `SELECT what FROM told WHERE part = ? ORDER BY n`, part))
 	}
 	require.NoError(t, p.Read(context.Background(), 0, func(r *projection.Reader) error {
-		at, ok, err := s.stream.Watermark(r)
+		at, ok, err := s.feed.Watermark(r)
 		require.NoError(t, err)
 		require.Equal(t, m.mark != noMark, ok)
 		if ok {
 			require.Equal(t, m.mark, at.Unix())
 		}
-		late, err := s.stream.Late(r)
+		late, err := s.feed.Late(r)
 		require.NoError(t, err)
 		require.Equal(t, sortedLate(m.late), late)
 		for _, w := range m.windows {
@@ -291,7 +291,7 @@ func drawSold(t *rapid.T, opts window.Options) sold {
 	return e
 }
 
-// TestTheTablesAreTheModels draws streams that are mostly in order and in part
+// TestTheTablesAreTheModels draws feeds that are mostly in order and in part
 // far too late, delivers them in pages of any size, opens the read model anew
 // between pages, has events fail after they were added, and compares after each
 // page.

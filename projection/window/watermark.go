@@ -13,7 +13,7 @@ import (
 	"github.com/leat-go/leat/projection"
 )
 
-// Options say how long a stream waits for what comes late.
+// Options say how long a feed waits for what comes late.
 type Options struct {
 	// Lateness is how far behind the watermark a window's end may fall before the
 	// window is final, so how much later than others an event may be recorded
@@ -26,8 +26,8 @@ type Options struct {
 	Sources []string
 	// IdleAfter has the watermark no longer wait for a source once the log's own
 	// time (eventstore.Recorded.Time, never a wall clock) is further than this
-	// past the source's last event, or past the stream's first for one that had
-	// none. It is noticed at the next event of the stream. Which windows are final
+	// past the source's last event, or past the feed's first for one that had
+	// none. It is noticed at the next event of the feed. Which windows are final
 	// then depends on when events were recorded, though what is in them does not.
 	// Defaults to 0: no source is ever idle.
 	IdleAfter time.Duration
@@ -49,7 +49,7 @@ type Point struct {
 // none is the watermark before there is one.
 const none = math.MinInt64
 
-// progress is the watermark of a stream and its bucket of what came too late,
+// progress is the watermark of a feed and its bucket of what came too late,
 // in two tables.
 type progress struct {
 	name     string
@@ -63,7 +63,7 @@ type progress struct {
 const progressSchema = `
 -- How far event time has come, by source; the row without a name is what all
 -- have reached. Times are Unix nanoseconds; seen is when the log recorded the
--- source's last event, and in the row without a name the stream's first, or 0
+-- source's last event, and in the row without a name the feed's first, or 0
 -- where no source is ever idle.
 CREATE TABLE {p}_watermark (
   source TEXT    PRIMARY KEY,
@@ -111,20 +111,20 @@ func newProgress(name string, opts *Options) (progress, error) {
 		SELECT part, events, windows, first_position, last_position
 		FROM {p}_late
 		ORDER BY part`)
-	return p, errors.Join(checkName("stream", name), checkDuration("Options.Lateness", opts.Lateness, 0),
+	return p, errors.Join(checkName("feed", name), checkDuration("Options.Lateness", opts.Lateness, 0),
 		checkDuration("Options.IdleAfter", opts.IdleAfter, 0), p.checkSources())
 }
 
 func (p *progress) checkSources() error {
 	switch {
 	case len(p.sources) > MaxSources:
-		return invalid("stream %q has %d sources, %d are allowed", p.name, len(p.sources), MaxSources)
+		return invalid("feed %q has %d sources, %d are allowed", p.name, len(p.sources), MaxSources)
 	case len(p.sources) > 0 && p.sources[0] == "":
-		return invalid("stream %q has a source without a name", p.name)
+		return invalid("feed %q has a source without a name", p.name)
 	case len(slices.Compact(slices.Clone(p.sources))) < len(p.sources):
-		return invalid("stream %q names a source twice", p.name)
+		return invalid("feed %q names a source twice", p.name)
 	case p.idle > 0 && len(p.sources) == 0:
-		return invalid("stream %q: IdleAfter is about several sources: name them in Sources", p.name)
+		return invalid("feed %q: IdleAfter is about several sources: name them in Sources", p.name)
 	}
 	return nil
 }
@@ -136,19 +136,19 @@ func (p *progress) check(at Point) error {
 	_, known := slices.BinarySearch(p.sources, at.Source)
 	switch {
 	case len(at.Key) > MaxKey:
-		return invalid("stream %s: a key has %d bytes, %d are allowed", p.name, len(at.Key), MaxKey)
+		return invalid("feed %s: a key has %d bytes, %d are allowed", p.name, len(at.Key), MaxKey)
 	case at.Time.Before(MinTime) || at.Time.After(MaxTime):
-		return invalid("stream %s: the event time %v is not between %d and %d: give the time at which it happened", p.name, at.Time, MinTime.Year(), MaxTime.Year())
+		return invalid("feed %s: the event time %v is not between %d and %d: give the time at which it happened", p.name, at.Time, MinTime.Year(), MaxTime.Year())
 	case !known && (at.Source != "" || len(p.sources) > 0):
-		return invalid("stream %s: Point.Source is %q, which is none of Options.Sources", p.name, at.Source)
+		return invalid("feed %s: Point.Source is %q, which is none of Options.Sources", p.name, at.Source)
 	}
 	return nil
 }
 
-// mark is a stream's watermark.
+// mark is a feed's watermark.
 type mark struct {
 	at    int64 // none: there is none yet
-	since int64 // log time of the stream's first event
+	since int64 // log time of the feed's first event
 	first bool  // there was no event before
 }
 
@@ -159,7 +159,7 @@ func (p *progress) read(tx *projection.Tx) (m mark, err error) {
 	case errors.Is(err, sql.ErrNoRows):
 		return mark{at: none, first: true}, nil
 	case err != nil:
-		return m, fmt.Errorf("window: stream %s: read the watermark: %w", p.name, err)
+		return m, fmt.Errorf("window: feed %s: read the watermark: %w", p.name, err)
 	}
 	m.at = none
 	if at.Valid {
@@ -177,7 +177,7 @@ func (p *progress) advance(tx *projection.Tx, m mark, r *eventstore.Recorded, at
 	}
 	if len(p.sources) > 0 {
 		if now, err = p.least(tx, m, r, at); err != nil {
-			return none, fmt.Errorf("window: stream %s: %w", p.name, err)
+			return none, fmt.Errorf("window: feed %s: %w", p.name, err)
 		}
 	}
 	if now = max(now, m.at); now == m.at && !m.first {
@@ -185,7 +185,7 @@ func (p *progress) advance(tx *projection.Tx, m mark, r *eventstore.Recorded, at
 	}
 	reached := sql.NullInt64{Int64: now, Valid: now != none}
 	if _, err := tx.Exec(p.upsertOverall, reached, m.since); err != nil {
-		return none, fmt.Errorf("window: stream %s: write the watermark: %w", p.name, err)
+		return none, fmt.Errorf("window: feed %s: write the watermark: %w", p.name, err)
 	}
 	return now, nil
 }

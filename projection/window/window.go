@@ -10,8 +10,8 @@ import (
 	"github.com/leat-go/leat/projection"
 )
 
-// Window is one way to gather the items of a stream: Tumbling, Sliding or
-// Session, and what is known of each window. It is a declaration, like Stream.
+// Window is one way to gather the items of a feed: Tumbling, Sliding or
+// Session, and what is known of each window. It is a declaration, like Feed.
 type Window[T any] struct {
 	name    string
 	session bool
@@ -60,7 +60,7 @@ func Session[T any](name string, gap time.Duration, parts ...Part[T]) *Window[T]
 // so: in the order of end, start and key, whatever order events arrived in. fn
 // writes through tx, and depends on nothing but the window and what it wrote
 // before. An error fails the event. A window that nothing fell in is none, and
-// so is never final. It must not call Add of the same stream.
+// so is never final. It must not call Add of the same feed.
 func OnFinal[T any](fn func(ctx context.Context, tx *projection.Tx, f Final) error) Part[T] {
 	return func(w *Window[T]) error {
 		if fn == nil || w.final != nil {

@@ -95,7 +95,7 @@ func TestIdleSources(t *testing.T) {
 	for i := range events {
 		deliver(t, p, log, 1)
 		require.NoError(t, p.Read(t.Context(), 0, func(r *projection.Reader) error {
-			mark, ok, err := s.stream.Watermark(r)
+			mark, ok, err := s.feed.Watermark(r)
 			got := ""
 			if ok {
 				got = fmt.Sprint(mark.Unix())
@@ -119,7 +119,7 @@ func TestWhatCannotBePlacedFailsItsEvent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := record(t, []sold{e}, recorded)
-			def := projection.Define("shops", 1, toldSchema, window.On(newShops(nil).stream, item), projection.Retries(1, 0))
+			def := projection.Define("shops", 1, toldSchema, window.On(newShops(nil).feed, item), projection.Retries(1, 0))
 			p := openIn(t, t.TempDir(), log, def)
 			defer func() { require.NoError(t, p.Close()) }()
 			read, err := log.ReadLog(t.Context(), 0, 1, eventstore.Filter{})
@@ -165,14 +165,14 @@ func TestAFinalErrorFailsTheEvent(t *testing.T) {
 func TestWrongDeclarationsAreRefused(t *testing.T) {
 	count := window.Count[sold]("n")
 	add := func(a int64, s sold) int64 { return a + s.Cents }
-	one := func(parts ...window.Part[sold]) *window.Stream[sold] {
+	one := func(parts ...window.Part[sold]) *window.Feed[sold] {
 		return window.Define("shop", nil, window.Session("visit", time.Second, parts...))
 	}
-	opts := func(o window.Options) *window.Stream[sold] {
+	opts := func(o window.Options) *window.Feed[sold] {
 		return window.Define("shop", &o, window.Tumbling("minute", time.Second, count))
 	}
-	for want, s := range map[string]*window.Stream[sold]{
-		`stream "Shop"`:        window.Define("Shop", nil, window.Tumbling("minute", time.Second, count)),
+	for want, s := range map[string]*window.Feed[sold]{
+		`feed "Shop"`:          window.Define("Shop", nil, window.Tumbling("minute", time.Second, count)),
 		"has no window":        window.Define[sold]("shop", nil),
 		`window "a-b"`:         window.Define("shop", nil, window.Tumbling("a-b", time.Second, count)),
 		"two windows":          window.Define("shop", nil, window.Tumbling("a", time.Second, count), window.Tumbling("a", time.Second, count)),

@@ -11,15 +11,15 @@ import (
 	"github.com/leat-go/leat/projection"
 )
 
-// Stream is items of type T with keys and event times, the watermark that says
+// Feed is items of type T with keys and event times, the watermark that says
 // how far they have come, and the windows that they are gathered in. It is a
 // declaration: immutable, free of state, and to be used in one projection or
 // several. What it knows is in tables of the read model.
 //
 // Tables:
 //
-//	<stream>_watermark   how far event time has come
-//	<stream>_late        what came too late, by window: counts, first and last position
+//	<feed>_watermark   how far event time has come
+//	<feed>_late        what came too late, by window: counts, first and last position
 //	<window>             a row for each key and window: key, starts, ends, final,
 //	                     and a column for each aggregate; times in Unix nanoseconds
 //	<window>_<column>    the histograms of Quantiles: key, starts, bucket, n
@@ -28,66 +28,66 @@ import (
 //
 // A row with final = 0 is provisional: later events may change it. One with
 // final = 1 never changes again.
-type Stream[T any] struct {
+type Feed[T any] struct {
 	progress
 	windows []*Window[T]
 	err     error
 }
 
-// Define declares a stream. The options may be nil. The name (a–z, 0–9 and _, a
+// Define declares a feed. The options may be nil. The name (a–z, 0–9 and _, a
 // letter first, MaxName bytes) begins the names of two tables, and each window's
 // name is that of a table. What is wrong with the declaration is an error of the
 // projection that takes it in.
-func Define[T any](name string, opts *Options, windows ...*Window[T]) *Stream[T] {
-	s := &Stream[T]{windows: windows}
+func Define[T any](name string, opts *Options, windows ...*Window[T]) *Feed[T] {
+	f := &Feed[T]{windows: windows}
 	var errs []error
 	var err error
-	s.progress, err = newProgress(name, opts)
+	f.progress, err = newProgress(name, opts)
 	errs = append(errs, err)
 	if len(windows) == 0 {
-		errs = append(errs, invalid("stream %q has no window", name))
+		errs = append(errs, invalid("feed %q has no window", name))
 	}
 	names := map[string]bool{}
 	for _, w := range windows {
 		if names[w.name] {
-			errs = append(errs, invalid("stream %q has two windows %q", name, w.name))
+			errs = append(errs, invalid("feed %q has two windows %q", name, w.name))
 		}
 		names[w.name] = true
 		errs = append(errs, w.err)
 	}
-	s.err = errors.Join(errs...)
-	return s
+	f.err = errors.Join(errs...)
+	return f
 }
 
-// Tables has a projection make the stream's tables. Whoever calls Add in
+// Tables has a projection make the feed's tables. Whoever calls Add in
 // handlers of their own gives it to projection.Define; On brings it along.
-func (s *Stream[T]) Tables() projection.Option {
-	if s.err != nil {
-		return projection.Tables("", s.err)
+func (f *Feed[T]) Tables() projection.Option {
+	if f.err != nil {
+		return projection.Tables("", f.err)
 	}
 	var b strings.Builder
-	b.WriteString(s.progress.schema())
-	for _, w := range s.windows {
+	b.WriteString(f.progress.schema())
+	for _, w := range f.windows {
 		b.WriteString(w.schema())
 	}
 	return projection.Tables(b.String(), nil)
 }
 
-// On has every event of type E added to the stream under the key and time that
+// On has every event of type E added to the feed under the key and time that
 // item gives it, unless it returns false: then the event is none of the
-// stream's. item depends on nothing but the event. A definition has one handler
+// feed'f. item depends on nothing but the event. A definition has one handler
 // for an event type: whoever needs more than this calls Add.
-func On[E eventstore.Event, T any](s *Stream[T], item func(e eventstore.Of[E]) (Point, T, bool)) projection.Option {
-	return handle(s.Tables(), func(ctx context.Context, tx *projection.Tx, e eventstore.Of[E]) error {
+func On[E eventstore.Event, T any](f *Feed[T], item func(e eventstore.Of[E]) (Point, T, bool)) projection.Option {
+	return handle(f.Tables(), func(ctx context.Context, tx *projection.Tx, e eventstore.Of[E]) error {
 		at, it, ok := item(e)
 		if !ok {
 			return nil
 		}
-		return s.Add(ctx, tx, e.Recorded, at, it)
+		return f.Add(ctx, tx, e.Recorded, at, it)
 	})
 }
 
-// handle is the tables of a stream together with a handler of its events.
+// handle is the tables of a feed together with a handler of its events.
 func handle[E eventstore.Event](tables projection.Option, fn func(context.Context, *projection.Tx, eventstore.Of[E]) error) projection.Option {
 	on := projection.On(fn)
 	return func(d *projection.Definition) {
@@ -99,35 +99,35 @@ func handle[E eventstore.Event](tables projection.Option, fn func(context.Contex
 // Add puts an item into its windows, moves the watermark and makes final what it
 // has passed, calling OnFinal; all of it in the handler's transaction. It is
 // called by a handler of the event r. An item may be added once for each event
-// and stream, or several times with different keys.
+// and feed, or several times with different keys.
 //
 // Where a window of the item is final already the item is not put there: it is
 // counted as too late. Errors: ErrInvalid for a point that cannot be placed,
 // those of folds and of OnFinal, and those of tx; each fails the event.
-func (s *Stream[T]) Add(ctx context.Context, tx *projection.Tx, r eventstore.Recorded, at Point, item T) error {
-	if err := s.check(at); err != nil {
+func (f *Feed[T]) Add(ctx context.Context, tx *projection.Tx, r eventstore.Recorded, at Point, item T) error {
+	if err := f.check(at); err != nil {
 		return err
 	}
-	before, err := s.read(tx)
+	before, err := f.read(tx)
 	if err != nil {
 		return err
 	}
-	p := &put[T]{tx: tx, r: &r, key: at.Key, at: at.Time.UnixNano(), item: item, closed: closed(before.at, s.lateness)}
-	for _, w := range s.windows {
+	p := &put[T]{tx: tx, r: &r, key: at.Key, at: at.Time.UnixNano(), item: item, closed: closed(before.at, f.lateness)}
+	for _, w := range f.windows {
 		missed, err := w.put(p)
 		if err == nil && missed > 0 {
-			err = s.missed(tx, w.name, &r, missed)
+			err = f.missed(tx, w.name, &r, missed)
 		}
 		if err != nil {
 			return fmt.Errorf("window %s: %w", w.name, err)
 		}
 	}
-	now, err := s.advance(tx, before, &r, at)
+	now, err := f.advance(tx, before, &r, at)
 	if err != nil || now == before.at {
 		return err
 	}
-	for _, w := range s.windows {
-		if err := w.close(ctx, tx, p.closed, closed(now, s.lateness)); err != nil {
+	for _, w := range f.windows {
+		if err := w.close(ctx, tx, p.closed, closed(now, f.lateness)); err != nil {
 			return fmt.Errorf("window %s: make windows final: %w", w.name, err)
 		}
 	}
