@@ -73,7 +73,8 @@ func Quantiles[T any](name string, of func(T) int64) Part[T] {
 // that the order does not matter: any order of adds gives the same value. merge
 // says what two sessions that become one amount to, is commutative and
 // associative as well, and may be nil for other windows. Both are functions of
-// their arguments alone, which they may change. MaxItem bounds the JSON.
+// their arguments alone; states they may change, items not. MaxItem bounds the
+// JSON.
 func FoldAnyOrder[T, S any](name string, add func(state S, item T) S, merge func(a, b S) S) Part[T] {
 	c := &column[T]{name: name, kind: foldAnyOrder}
 	if add != nil {

@@ -26,6 +26,10 @@ import (
 //	<window>_event       items of windows that are not final, where a FoldInOrder
 //	                     needs them
 //
+// Names, sizes, lateness, sources and aggregates are part of the schema: where
+// one changes, projection.Open demands a higher version. What the functions do is
+// not, as with any handler.
+//
 // A row with final = 0 is provisional: later events may change it. One with
 // final = 1 never changes again.
 type Feed[T any] struct {

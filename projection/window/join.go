@@ -113,7 +113,7 @@ func (j *Join[L, R]) Tables() projection.Option {
 	if j.err != nil {
 		return projection.Tables("", j.err)
 	}
-	schema := j.progress.schema()
+	schema := j.progress.schema() + fmt.Sprintf("\n-- %s: within %d", j.name, j.within)
 	for i := range j.sides {
 		schema += strings.ReplaceAll(sideSchema, "{j}", j.table(i))
 	}

@@ -129,7 +129,11 @@ func (p *progress) checkSources() error {
 	return nil
 }
 
-func (p *progress) schema() string { return strings.ReplaceAll(progressSchema, "{p}", p.name) }
+// schema begins with what the rows depend on and the columns do not. See shape.
+func (p *progress) schema() string {
+	shape := fmt.Sprintf("\n-- {p}: lateness %d, idle %d, sources %q", p.lateness, p.idle, p.sources)
+	return strings.ReplaceAll(shape+progressSchema, "{p}", p.name)
+}
 
 // check refuses a point that cannot be placed.
 func (p *progress) check(at Point) error {

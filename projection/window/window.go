@@ -175,6 +175,16 @@ func (w *Window[T]) allColumns() string {
 	return names
 }
 
+// shape says what the rows depend on and their columns do not, so that a file
+// that was made with another is known by its schema.
+func (w *Window[T]) shape() string {
+	text := fmt.Sprintf("{w}: session %v, size %d, step %d", w.session, w.size, w.step)
+	for _, c := range w.columns {
+		text += fmt.Sprintf(", %s %d", c.name, c.kind)
+	}
+	return text
+}
+
 func (w *Window[T]) schema() string {
 	columns := ""
 	for _, c := range w.columns {
@@ -182,7 +192,7 @@ func (w *Window[T]) schema() string {
 			columns += ",\n  " + c.definition()
 		}
 	}
-	text := `
+	text := "\n-- " + w.shape() + `
 -- Windows, by key: from starts to before ends, in Unix nanoseconds. A row is
 -- provisional until it is final.
 CREATE TABLE {w} (

@@ -220,3 +220,45 @@ func TestOpenWindowsAreFoundByIndex(t *testing.T) {
 		require.Contains(t, plan[0], "minute_open (ends")
 	}
 }
+
+// TestAnotherDeclarationNeedsAnotherVersion also where no column changes.
+func TestAnotherDeclarationNeedsAnotherVersion(t *testing.T) {
+	one := func(lateness, size time.Duration, part window.Part[sold]) *projection.Definition {
+		f := window.Define("shop", &window.Options{Lateness: lateness}, window.Tumbling("minute", size, part))
+		return projection.Define("shops", 1, "", window.On(f, item))
+	}
+	log, dir := record(t, []sold{{At: 1}}, recorded), t.TempDir()
+	count := window.Count[sold]("n")
+	require.NoError(t, openIn(t, dir, log, one(time.Second, time.Minute, count)).Close())
+	require.NoError(t, openIn(t, dir, log, one(time.Second, time.Minute, count)).Close())
+	for _, def := range []*projection.Definition{
+		one(2*time.Second, time.Minute, count),
+		one(time.Second, time.Hour, count),
+		one(time.Second, time.Minute, window.Max("n", func(s sold) int64 { return s.Cents })),
+	} {
+		_, err := projection.Open(t.Context(), dir, log, def, nil)
+		require.ErrorIs(t, err, projection.ErrSchemaChanged)
+	}
+}
+
+// TestAWindowOfOneAggregate is enough, whatever keeps it.
+func TestAWindowOfOneAggregate(t *testing.T) {
+	for name, part := range map[string]window.Part[sold]{
+		"any":   window.FoldAnyOrder("f", func(n int64, s sold) int64 { return n + s.Cents }, func(a, b int64) int64 { return a + b }),
+		"order": window.FoldInOrder("f", func(n int64, s sold) int64 { return n + s.Cents }),
+		"sum":   window.Sum("f", func(s sold) int64 { return s.Cents }),
+	} {
+		for kind, w := range map[string]*window.Window[sold]{
+			"tumbling": window.Tumbling("w", time.Minute, part),
+			"session":  window.Session("w", time.Minute, part),
+		} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				f := window.Define("shop", &window.Options{Lateness: time.Minute}, w)
+				projectiontest.Check(t, projection.Define("shops", 1, "", window.On(f, item)), projectiontest.Case{
+					Given: at(20, 10, 30, 40),
+					Then:  []projectiontest.Rows{{Query: `SELECT CAST(f AS INTEGER) FROM w`, Want: [][]any{{6}}}},
+				})
+			})
+		}
+	}
+}
