@@ -1,7 +1,9 @@
 package aggregate_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -62,6 +64,40 @@ func TestACommandThatWasCarriedOutIsNotDecidedAgain(t *testing.T) {
 	}
 	require.Equal(t, 1, decisions)
 	require.Equal(t, int64(10), b.balance("1"))
+}
+
+func TestAnUnusedCommandIsNotAskedFor(t *testing.T) {
+	b := newBank(t, nil)
+	for i, with := range []func(context.Context, string) (context.Context, *eventstore.Command){eventstore.WithUnusedCommand, eventstore.WithCommand} {
+		ctx, command := with(t.Context(), fmt.Sprintf("cmd-%d", i))
+		require.Equal(t, i == 0, command.Unused())
+		_, err := b.Update(ctx, "1", deposit(10))
+		require.NoError(t, err)
+		require.Equal(t, i, b.spy.asked)
+	}
+}
+
+// Whoever gives out an id that was used says that it was not: what is decided
+// then is not stored, and the first commit is the answer.
+func TestAnUnusedCommandThatWasUsedTakesEffectOnce(t *testing.T) {
+	for name, d := range map[string]decision{"the same": deposit(20), "other events": deposit(10), "a refusal": withdraw(1000), "no events": nothing} {
+		t.Run(name, func(t *testing.T) {
+			b := newBank(t, nil)
+			b.update("1", deposit(1)) // in memory
+			ctx, _ := eventstore.WithCommand(t.Context(), "cmd-1")
+			first, err := b.other.Update(ctx, "1", deposit(20))
+			require.NoError(t, err)
+			ctx, command := eventstore.WithUnusedCommand(t.Context(), "cmd-1")
+			again, err := b.Update(ctx, "1", d)
+			require.NoError(t, err)
+			require.True(t, again.Duplicate)
+			again.Duplicate = false
+			require.Equal(t, first, again)
+			_, ok := command.Commit()
+			require.True(t, ok)
+			require.Equal(t, int64(21), b.balance("1"))
+		})
+	}
 }
 
 func TestADecisionWithoutEventsRecordsItsCommand(t *testing.T) {

@@ -65,8 +65,9 @@ func counted(n *int, d decision) decision {
 // spy is a store that tells what was asked of it and lets others in between.
 type spy struct {
 	*memory.Store
-	mu     sync.Mutex                                                             // guards reads
+	mu     sync.Mutex                                                             // guards reads and asked
 	reads  []int64                                                                // the versions that were read from
+	asked  int                                                                    // how often for a command
 	before func(n int, b eventstore.Batch)                                        // the n-th append, from 1
 	answer func(n int, c eventstore.Commit, err error) (eventstore.Commit, error) // instead of the store's
 	n      int
@@ -87,6 +88,13 @@ func (s *spy) Append(ctx context.Context, b eventstore.Batch) (eventstore.Commit
 		c, err = s.answer(n, c, err)
 	}
 	return c, err
+}
+
+func (s *spy) Committed(ctx context.Context, id string) (eventstore.Commit, bool, error) {
+	s.mu.Lock()
+	s.asked++
+	s.mu.Unlock()
+	return s.Store.Committed(ctx, id)
 }
 
 func (s *spy) ReadStream(ctx context.Context, stream string, from int64, limit int) ([]eventstore.Recorded, error) {

@@ -167,7 +167,12 @@ func (u *update) run(ctx context.Context) (eventstore.Commit, error) {
 		return eventstore.Commit{}, err
 	}
 	u.id = command.ID()
-	commit, done, err := u.committed(ctx)
+	var commit eventstore.Commit
+	var done bool
+	var err error
+	if !command.Unused() {
+		commit, done, err = u.committed(ctx)
+	}
 	if err == nil && !done {
 		commit, err = u.decideAndAppend(ctx)
 	}

@@ -25,6 +25,10 @@ type Command struct {
 	// take effect once. Empty for a command that may be carried out any number
 	// of times.
 	ID string
+	// Unused says that the ID was never given out before, so that nothing can be
+	// stored under it (see eventstore.WithUnusedCommand). A message does not
+	// carry it.
+	Unused bool
 	// Type is the durable name its handler is registered under.
 	Type string
 	// Data is the encoded payload, opaque to the bus.
@@ -122,7 +126,11 @@ func (c *Commands) Dispatch(ctx context.Context, cmd Command) (commit eventstore
 	if !ok {
 		return eventstore.Commit{}, fmt.Errorf("%w: %q has no handler", ErrUnknownCommand, cmd.Type)
 	}
-	ctx, invocation := eventstore.WithCommand(ctx, cmd.ID)
+	with := eventstore.WithCommand
+	if cmd.Unused {
+		with = eventstore.WithUnusedCommand
+	}
+	ctx, invocation := with(ctx, cmd.ID)
 	if len(cmd.Metadata) > 0 {
 		ctx = eventstore.WithMetadata(ctx, cmd.Metadata)
 	}

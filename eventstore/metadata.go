@@ -91,6 +91,7 @@ func MetadataFrom(ctx context.Context) Metadata {
 // append, and the commit which that append made. It is safe for concurrent use.
 type Command struct {
 	id     string
+	unused bool
 	spent  atomic.Bool
 	commit atomic.Pointer[Commit]
 }
@@ -106,6 +107,16 @@ func WithCommand(ctx context.Context, id string) (context.Context, *Command) {
 	return context.WithValue(ctx, commandKey{}, c), c
 }
 
+// WithUnusedCommand is WithCommand for an id under which nothing can be stored
+// yet, since whoever made it gives it out for the first time. A repository then
+// decides without asking the log about the id before. Where the claim is wrong
+// the log takes nothing twice: the append is a duplicate, or refused, and the
+// first commit is the answer; but the decision was made once more.
+func WithUnusedCommand(ctx context.Context, id string) (context.Context, *Command) {
+	c := &Command{id: id, unused: true}
+	return context.WithValue(ctx, commandKey{}, c), c
+}
+
 // CommandFrom returns the command that ctx is an invocation of, nil where
 // there is none.
 func CommandFrom(ctx context.Context) *Command {
@@ -115,6 +126,10 @@ func CommandFrom(ctx context.Context) *Command {
 
 // ID returns the command's id.
 func (c *Command) ID() string { return c.id }
+
+// Unused tells whether nothing can be stored under the id yet, as far as whoever
+// made it knows (see WithUnusedCommand).
+func (c *Command) Unused() bool { return c.unused }
 
 // Spend claims the command's one append. It returns ErrCommandSpent where an
 // append was made under it before: a function that writes several streams puts

@@ -17,6 +17,7 @@ import (
 // delivery is a command on its way through a router.
 type delivery struct {
 	cmd    *command
+	unused bool    // this is the first time that the id leaves
 	result *result // set by the Dispatcher
 }
 
@@ -49,6 +50,7 @@ func (e *Engine) Dispatcher(dispatch func(context.Context, bus.Command) (eventst
 		}
 		cmd, err := bus.CommandFromMessage(msg)
 		if err == nil {
+			cmd.Unused = d.unused
 			crash.At(crash.SagaSending)
 			err = carryOut(msg.Context(), cmd, dispatch)
 		}
@@ -213,7 +215,8 @@ func (o *outbox) send(ctx context.Context, sub *subscription, out chan<- *messag
 	if err != nil {
 		return conclude(ctx, c, err)
 	}
-	d := &delivery{cmd: c}
+	d := &delivery{cmd: c, unused: c.unused}
+	c.unused = false
 	msg := bus.CommandMessage(cmd)
 	msgCtx, cancel := context.WithCancel(context.WithValue(sub.ctx, deliveryKey{}, d))
 	msg.SetContext(msgCtx)

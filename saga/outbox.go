@@ -41,6 +41,7 @@ type command struct {
 	attempts           int
 	failedAt           int64
 	ready              bool // data and meta are here
+	unused             bool // its id has not left yet, not even before a restart
 }
 
 // lane is the commands of one instance, of which the first is the next or is

@@ -332,7 +332,7 @@ func (w *work) command(i *instance, in *input, ordinal int, ef effect) *command 
 	return &command{
 		instance: i.id, sequence: i.sequence, saga: i.b.name, key: i.key,
 		id: commandID(in.root, i.b.name, i.key, in.ref, ordinal), typ: ef.name, data: ef.data,
-		meta: w.metadata(i, in.causation(), hops, in.event), root: in.root, hops: hops, at: max(w.now, in.at), ready: true,
+		meta: w.metadata(i, in.causation(), hops, in.event), root: in.root, hops: hops, at: max(w.now, in.at), ready: true, unused: true,
 	}
 }
 
