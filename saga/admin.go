@@ -10,10 +10,11 @@ import (
 
 // Retry has a parked instance, or one that backs off, go on: the command or
 // input that failed is tried again at once, then what waits behind it. The
-// action is journaled with the reason. It returns ErrNotFound, and ErrState
+// action is journaled with who
+// asked for it and why. It returns ErrNotFound, and ErrState
 // where nothing has failed.
-func (e *Engine) Retry(ctx context.Context, saga, key, reason string) error {
-	return e.act(ctx, saga, key, "retry", reason, func(w *work, i *instance) error {
+func (e *Engine) Retry(ctx context.Context, saga, key string, by By) error {
+	return e.act(ctx, saga, key, "retry", by, func(w *work, i *instance) error {
 		n, err := w.unpark(i)
 		if err != nil {
 			return err
@@ -34,9 +35,10 @@ func (e *Engine) Retry(ctx context.Context, saga, key, reason string) error {
 
 // Skip has a parked instance, or one that backs off, go on without what
 // failed: the parked command where there is one, else the first input that
-// waits. The action is journaled with the reason. Errors are those of Retry.
-func (e *Engine) Skip(ctx context.Context, saga, key, reason string) error {
-	return e.act(ctx, saga, key, "skip", reason, func(w *work, i *instance) error {
+// waits. The action is journaled with who asked
+// for it and why. Errors are those of Retry.
+func (e *Engine) Skip(ctx context.Context, saga, key string, by By) error {
+	return e.act(ctx, saga, key, "skip", by, func(w *work, i *instance) error {
 		n, err := w.withdraw(i, true)
 		if err != nil {
 			return err
@@ -70,8 +72,8 @@ func (e *Engine) Skip(ctx context.Context, saga, key, reason string) error {
 // dropped, and so is a parked command. The action is journaled with the
 // reason. It returns ErrNotFound, and ErrState where the instance is finished
 // or stands for a stream.
-func (e *Engine) Cancel(ctx context.Context, saga, key, reason string) error {
-	return e.act(ctx, saga, key, "cancel", reason, func(w *work, i *instance) error {
+func (e *Engine) Cancel(ctx context.Context, saga, key string, by By) error {
+	return e.act(ctx, saga, key, "cancel", by, func(w *work, i *instance) error {
 		if i.status.finished() || i.stray {
 			return fmt.Errorf("%w: it is %s", ErrState, i.status)
 		}
@@ -82,17 +84,18 @@ func (e *Engine) Cancel(ctx context.Context, saga, key, reason string) error {
 			return err
 		}
 		i.nextAttempt, i.attempts, i.failedAt = 0, 0, 0
-		w.compensate(i, reason, i.cursor, 1, w.now)
+		w.compensate(i, by.Why, i.cursor, 1, w.now)
 		return w.unwind(i)
 	})
 }
 
 // Complete ends an instance that is not finished, as it is: its timers, its
 // undos, what waits for it and its commands that are not in flight are
-// dropped. The action is journaled with the reason. Errors are those of
+// dropped. The action is journaled with who asked
+// for it and why. Errors are those of
 // Cancel. For a stream it drops the events that cannot be read.
-func (e *Engine) Complete(ctx context.Context, saga, key, reason string) error {
-	return e.act(ctx, saga, key, "complete", reason, func(w *work, i *instance) error {
+func (e *Engine) Complete(ctx context.Context, saga, key string, by By) error {
+	return e.act(ctx, saga, key, "complete", by, func(w *work, i *instance) error {
 		if i.status.finished() {
 			return fmt.Errorf("%w: it is %s", ErrState, i.status)
 		}
@@ -105,17 +108,18 @@ func (e *Engine) Complete(ctx context.Context, saga, key, reason string) error {
 		if i.stray {
 			w.unstray(i)
 		}
-		return w.finish(i, Completed, reason)
+		return w.finish(i, Completed, by.Why)
 	})
 }
 
 // Resolve says what became of a command, where an operator knows it: done, or
 // refused with the rejection. It must be the first of its instance that is not
-// done, and not in flight. The action is journaled with the reason. It returns
+// done, and not in flight. The action is journaled with who
+// asked for it and why. It returns
 // ErrNotFound, and ErrState where it is not that command's turn.
-func (e *Engine) Resolve(ctx context.Context, saga, key, commandID string, rejected bus.Rejection, reason string) error {
+func (e *Engine) Resolve(ctx context.Context, saga, key, commandID string, rejected bus.Rejection, by By) error {
 	var r *result
-	err := e.act(ctx, saga, key, "resolve", reason, func(w *work, i *instance) error {
+	err := e.act(ctx, saga, key, "resolve", by, func(w *work, i *instance) error {
 		c, err := e.outbox.reserve(i.id, commandID)
 		if err != nil {
 			return err
@@ -174,7 +178,11 @@ func (o *outbox) resolved(r *result, committed bool) {
 
 // act carries out an operator's action on an instance, or on the row of a
 // stream whose name is the key.
-func (e *Engine) act(ctx context.Context, saga, key, action, reason string, fn func(*work, *instance) error) error {
+func (e *Engine) act(ctx context.Context, saga, key, action string, by By, fn func(*work, *instance) error) error {
+	if err := by.check(); err != nil {
+		return fmt.Errorf("saga: %s: %w", action, err)
+	}
+	by.Why = brief(by.Why)
 	if err := e.lock(ctx); err != nil {
 		return err
 	}
@@ -191,7 +199,7 @@ func (e *Engine) act(ctx context.Context, saga, key, action, reason string, fn f
 		}
 		id = i.id
 		ref := kindAdmin + ":" + strconv.FormatInt(i.journal+1, 10)
-		if err := w.note(i, kindAdmin, ref, action, reason); err != nil {
+		if err := w.noteAdmin(i, ref, action, by); err != nil {
 			return err
 		}
 		return fn(w, i)

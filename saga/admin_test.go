@@ -60,14 +60,14 @@ func TestCancelWhileACommandIsInFlight(t *testing.T) {
 	w.subscribe()
 	w.feed(10)
 	<-begun
-	require.NoError(t, w.Cancel(t.Context(), "order", "1", "the customer called"))
+	require.NoError(t, w.Cancel(t.Context(), "order", "1", by("the customer called")))
 	require.Equal(t, Compensating, w.instance("order", "1").Status)
 	require.Zero(t, w.stats().Timers)
 	close(open)
 	w.settle()
 	require.Equal(t, "reserve release", types(w.did()))
 	require.Equal(t, Compensated, w.instance("order", "1").Status)
-	require.ErrorIs(t, w.Cancel(t.Context(), "order", "1", ""), ErrState)
+	require.ErrorIs(t, w.Cancel(t.Context(), "order", "1", by("because")), ErrState)
 	require.Equal(t, "admin cancel: the customer called", w.history("order", "1")[1])
 	w.audit()
 }
@@ -79,7 +79,7 @@ func TestCancelOfAParkedInstanceDropsWhatWaits(t *testing.T) {
 	w.emit("s", placed{"1"}, reserved{"1"}, paid{"1"}, shipped{"1"})
 	w.settle()
 	require.Equal(t, 2, w.instance("order", "1").Waiting)
-	require.NoError(t, w.Cancel(t.Context(), "order", "1", "give up"))
+	require.NoError(t, w.Cancel(t.Context(), "order", "1", by("give up")))
 	w.settle()
 	i := w.instance("order", "1")
 	require.Equal(t, Compensated, i.Status)
@@ -96,20 +96,20 @@ func TestCompleteWithdrawsWhatIsNotInFlight(t *testing.T) {
 	w.feed(10)
 	<-begun
 	<-begun
-	require.NoError(t, w.Complete(t.Context(), "order", "1", "by hand"))
+	require.NoError(t, w.Complete(t.Context(), "order", "1", by("by hand")))
 	close(open)
 	w.settle()
 	require.Equal(t, Completed, w.instance("order", "1").Status)
 	require.Len(t, w.did(), 4)
 	require.Contains(t, w.history("order", "1"), "admin remind: command withdrawn")
-	require.ErrorIs(t, w.Complete(t.Context(), "order", "1", ""), ErrState)
+	require.ErrorIs(t, w.Complete(t.Context(), "order", "1", by("because")), ErrState)
 	w.audit()
 
 	w.emit("s", placed{"3"})
 	w.unsubscribe()
 	w.feed(10)
 	w.step = func(string) error { return errBoom }
-	require.Error(t, w.Complete(t.Context(), "order", "3", "the disk is full"))
+	require.Error(t, w.Complete(t.Context(), "order", "3", by("the disk is full")))
 	w.step = func(string) error { return nil }
 	w.settle()
 	require.Len(t, w.did(), 7, "what was held back for the action leaves after all")
@@ -131,13 +131,13 @@ func TestRetryOfAParkedInstanceGoesOnInOrder(t *testing.T) {
 	w.feed(2)
 	w.retryFailing()
 	require.Equal(t, Parked, w.instance("order", "1").Status)
-	require.NoError(t, w.Retry(t.Context(), "order", "1", "hope"))
+	require.NoError(t, w.Retry(t.Context(), "order", "1", by("hope")))
 	i := w.instance("order", "1")
 	require.Equal(t, 1, i.Attempts, "the limits count anew")
 	w.retryFailing()
 	require.Equal(t, Parked, w.instance("order", "1").Status)
 	fail = false
-	require.NoError(t, w.Retry(t.Context(), "order", "1", "mended"))
+	require.NoError(t, w.Retry(t.Context(), "order", "1", by("mended")))
 	i = w.instance("order", "1")
 	require.Equal(t, []string{"placed", "reserved", "paid", "shipped"}, stateOf(t, i).Seen)
 	require.Equal(t, Completed, i.Status)
@@ -161,11 +161,11 @@ func TestACrashInTheMiddleOfARelease(t *testing.T) {
 	w.settle()
 	fail = false
 	w.step = func(string) error { return errBoom }
-	require.Error(t, w.Retry(t.Context(), "order", "1", ""))
+	require.Error(t, w.Retry(t.Context(), "order", "1", by("because")))
 	w.step = func(string) error { return nil }
 	w.reopen()
 	require.Equal(t, Parked, w.instance("order", "1").Status)
-	require.NoError(t, w.Retry(t.Context(), "order", "1", ""))
+	require.NoError(t, w.Retry(t.Context(), "order", "1", by("because")))
 	require.Equal(t, []string{"placed", "paid", "paid"}, stateOf(t, w.instance("order", "1")).Seen)
 	w.audit()
 }
@@ -186,8 +186,8 @@ func TestACommandOfAFinishedInstanceParksAlone(t *testing.T) {
 	require.Equal(t, 2, w.stats().Commands.Parked)
 	w.reopen()
 	delete(w.handlers, "remind")
-	require.NoError(t, w.Retry(t.Context(), "order", "1", ""))
-	require.NoError(t, w.Skip(t.Context(), "order", "2", ""))
+	require.NoError(t, w.Retry(t.Context(), "order", "1", by("because")))
+	require.NoError(t, w.Skip(t.Context(), "order", "2", by("because")))
 	w.settle()
 	require.Len(t, w.did(), 1)
 	require.Zero(t, w.stats().Commands.Parked)
@@ -200,13 +200,13 @@ func TestResolveSaysWhatBecameOfACommand(t *testing.T) {
 	w.feed(1)
 	list, err := w.Pending(t.Context(), 10)
 	require.NoError(t, err)
-	require.ErrorIs(t, w.Resolve(t.Context(), "order", "1", list[1].ID, nil, ""), ErrState)
-	require.NoError(t, w.Resolve(t.Context(), "order", "1", list[0].ID, nil, "seen it happen"))
-	require.NoError(t, w.Resolve(t.Context(), "order", "1", list[1].ID, refusal{"no"}, "they called"))
+	require.ErrorIs(t, w.Resolve(t.Context(), "order", "1", list[1].ID, nil, by("because")), ErrState)
+	require.NoError(t, w.Resolve(t.Context(), "order", "1", list[0].ID, nil, by("seen it happen")))
+	require.NoError(t, w.Resolve(t.Context(), "order", "1", list[1].ID, refusal{"no"}, by("they called")))
 	require.Equal(t, []string{"no"}, stateOf(t, w.instance("order", "1")).Seen)
 	w.settle()
 	require.Equal(t, []string{`remind{"Order":"1","N":2}`}, w.did())
-	require.ErrorIs(t, w.Resolve(t.Context(), "order", "none", "x", nil, ""), ErrNotFound)
+	require.ErrorIs(t, w.Resolve(t.Context(), "order", "none", "x", nil, by("because")), ErrNotFound)
 	w.audit()
 }
 
@@ -240,4 +240,54 @@ func TestInstancesAreListedByStatusAndPage(t *testing.T) {
 func (d *Definition) renamed(name string) *Definition {
 	d.name = name
 	return d
+}
+
+// TestAnActionSaysWhoAndWhy: the journal has both, and without both nothing is
+// done.
+func TestAnActionSaysWhoAndWhy(t *testing.T) {
+	w := newWorld(t, shop())
+	w.emit("s", placed{"1"})
+	w.settle()
+	for _, none := range []By{{}, {Who: "ada"}, {Why: "a call"}, {Who: "a\nb", Why: "a call"}} {
+		require.ErrorIs(t, w.Cancel(t.Context(), "order", "1", none), eventstore.ErrInvalid)
+	}
+	require.Equal(t, Running, w.instance("order", "1").Status)
+	long := By{Who: "ada", Why: strings.Repeat("x", MaxWhy+1)}
+	require.NoError(t, w.Cancel(t.Context(), "order", "1", long))
+	w.settle()
+	list, err := w.History(t.Context(), "order", "1")
+	require.NoError(t, err)
+	var acts []Entry
+	for _, e := range list {
+		if e.Kind == "admin" {
+			acts = append(acts, e)
+		}
+	}
+	require.Len(t, acts, 1)
+	require.Equal(t, "ada", acts[0].Who)
+	require.Less(t, len(acts[0].Effects), MaxWhy+10, "what is kept is bounded")
+}
+
+// TestHistoryTellsOfTimersAndRejections: when a timer was due, and why a
+// command was refused.
+func TestHistoryTellsOfTimersAndRejections(t *testing.T) {
+	w := newWorld(t, Define("order", 1,
+		Starts(byPlaced, func(_ *order, c *Context, e placed) error {
+			c.Send(charge{e.Order})
+			c.After("late", time.Hour)
+			return nil
+		}),
+		Timer("late", func(*order, *Context) error { return nil }),
+		Rejected(func(*order, *Context, Rejection[charge]) error { return nil })))
+	w.refuse("charge", "card_declined")
+	w.emit("s", placed{"1"})
+	w.settle()
+	w.advance(2 * time.Hour)
+	list, err := w.History(t.Context(), "order", "1")
+	require.NoError(t, err)
+	require.Len(t, list, 3)
+	require.Equal(t, "card_declined", list[1].Code)
+	require.Equal(t, "refused: card_declined", list[1].Reason)
+	require.Equal(t, start.Add(time.Hour), list[2].Due)
+	require.Equal(t, start.Add(2*time.Hour), list[2].At)
 }

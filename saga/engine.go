@@ -85,8 +85,8 @@ type Engine struct {
 	opts   Options
 	db     *sqlite.DB
 	outbox *outbox
-	owner  int64                    // which opening of the file this is
-	step   func(point string) error // named points of a transaction, for tests
+	owner  int64      // which opening of the file this is
+	step   crash.Step // asked at points of a transaction, for tests
 
 	gate chan struct{} // holds one token while no transaction is under way
 	// Owned by the holder of the gate.
@@ -156,7 +156,7 @@ func Open(ctx context.Context, dir string, log eventstore.LogReader, clk clock.C
 		timerWake: make(chan struct{}, 1),
 		retryWake: make(chan struct{}, 1),
 		closing:   make(chan struct{}),
-		step:      func(string) error { return nil },
+		step:      crash.StepOf(ctx),
 	}
 	e.sweep = sweepEvery // look once after opening
 	e.outbox = newOutbox(e)

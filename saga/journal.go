@@ -9,12 +9,17 @@ type entry struct {
 	id, instance, sequence, prev int64
 	kind, ref, name, effects     string
 	version                      int
+	input, digest                string // see entryInput and digestOf
 }
 
 // note writes a line of the instance's journal.
 func (w *work) note(i *instance, kind, ref, name, effects string) error {
+	return w.noteEntry(i, entry{kind: kind, ref: ref, name: name, effects: effects})
+}
+
+func (w *work) noteEntry(i *instance, en entry) error {
 	w.e.nextEntry++
-	en := entry{id: w.e.nextEntry, instance: i.id, sequence: i.journal + 1, prev: i.journalLast, kind: kind, ref: ref, name: name, effects: effects}
+	en.id, en.instance, en.sequence, en.prev = w.e.nextEntry, i.id, i.journal+1, i.journalLast
 	if i.b != nil {
 		en.version = i.b.version
 	}
@@ -31,18 +36,18 @@ func (w *work) note(i *instance, kind, ref, name, effects string) error {
 const entryBatch = 16
 
 const insertEntry = `
-	INSERT INTO journal (id, instance, sequence, prev, kind, ref, name, effects, version, at)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	INSERT INTO journal (id, instance, sequence, prev, kind, ref, name, effects, version, at, input, digest)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
-var insertEntries = insertEntry + strings.Repeat(", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", entryBatch-1)
+var insertEntries = insertEntry + strings.Repeat(", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", entryBatch-1)
 
 // saveEntries writes the lines noted so far.
 func (w *work) saveEntries() error {
 	values := func(args []any, en entry) []any {
-		return append(args, en.id, en.instance, en.sequence, en.prev, en.kind, en.ref, en.name, en.effects, en.version, w.now)
+		return append(args, en.id, en.instance, en.sequence, en.prev, en.kind, en.ref, en.name, en.effects, en.version, w.now, en.input, en.digest)
 	}
 	if len(w.entries) == entryBatch {
-		args := make([]any, 0, 10*entryBatch)
+		args := make([]any, 0, 12*entryBatch)
 		for _, en := range w.entries {
 			args = values(args, en)
 		}

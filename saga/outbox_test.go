@@ -157,9 +157,9 @@ func TestARejectionThatNothingHandlesParks(t *testing.T) {
 	require.Equal(t, Parked, i.Status)
 	require.Contains(t, i.Reason, `command "remind" was rejected (no: refused: no) and nothing handles that`)
 	require.Equal(t, 2, i.Waiting)
-	require.NoError(t, w.Skip(t.Context(), "order", "1", "fine"))
+	require.NoError(t, w.Skip(t.Context(), "order", "1", by("fine")))
 	require.Equal(t, Parked, w.instance("order", "1").Status, "the second one waits")
-	require.NoError(t, w.Skip(t.Context(), "order", "1", "fine"))
+	require.NoError(t, w.Skip(t.Context(), "order", "1", by("fine")))
 	require.Equal(t, Running, w.instance("order", "1").Status)
 	w.audit()
 }
@@ -219,11 +219,11 @@ func TestACommandThatFailsIsTriedAgainAndThenParksItsInstance(t *testing.T) {
 	require.True(t, list[0].Parked)
 	require.Equal(t, 3, list[0].Attempts)
 	fail.Store(false)
-	require.NoError(t, w.Retry(t.Context(), "order", "1", "up again"))
+	require.NoError(t, w.Retry(t.Context(), "order", "1", by("up again")))
 	w.settle()
 	require.Len(t, w.did(), 4)
 	require.Equal(t, Running, w.instance("order", "1").Status)
-	require.ErrorIs(t, w.Retry(t.Context(), "order", "1", ""), ErrState)
+	require.ErrorIs(t, w.Retry(t.Context(), "order", "1", by("because")), ErrState)
 	w.audit()
 }
 

@@ -248,7 +248,7 @@ func (w *work) apply(i *instance, in *input, c *Context, state string) error {
 	if c.ending != endingNone {
 		a.journal.WriteString(" " + string(c.ending))
 	}
-	if err := w.note(i, in.kind, in.ref, in.name, strings.TrimSpace(a.journal.String())); err != nil {
+	if err := w.noteStep(i, in, c, strings.TrimSpace(a.journal.String())); err != nil {
 		return err
 	}
 	switch c.ending {

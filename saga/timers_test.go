@@ -276,7 +276,7 @@ func TestTimersOfAParkedInstanceWait(t *testing.T) {
 	w.reopen()
 	require.Zero(t, w.advance(time.Hour))
 	fail = false
-	require.NoError(t, w.Retry(t.Context(), "order", "1", ""))
+	require.NoError(t, w.Retry(t.Context(), "order", "1", by("because")))
 	require.Equal(t, 1, w.advance(0))
 	require.Equal(t, []string{"1m0s"}, stateOf(t, w.instance("order", "1")).Seen)
 }

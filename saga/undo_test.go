@@ -125,10 +125,10 @@ func TestAnUndoThatIsRejectedParks(t *testing.T) {
 	w.settle()
 	require.Equal(t, "reserve charge", types(w.did()))
 
-	require.NoError(t, w.Retry(t.Context(), "order", "1", "again"))
+	require.NoError(t, w.Retry(t.Context(), "order", "1", by("again")))
 	w.settle()
 	require.Equal(t, Parked, w.instance("order", "1").Status, "it is rejected again")
-	require.NoError(t, w.Skip(t.Context(), "order", "1", "refunded by hand"))
+	require.NoError(t, w.Skip(t.Context(), "order", "1", by("refunded by hand")))
 	w.settle()
 	require.Equal(t, Compensated, w.instance("order", "1").Status)
 	require.Equal(t, "reserve charge release", types(w.did()))

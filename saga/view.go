@@ -163,6 +163,12 @@ type Entry struct {
 	Version int
 	// At is the engine's clock.
 	At time.Time
+	// Due is when a timer that fired was due.
+	Due time.Time
+	// Code and Reason are those of a rejection.
+	Code, Reason string
+	// Who asked for an admin action.
+	Who string
 }
 
 // History returns the instance's journal, whole. It returns ErrNotFound where
@@ -175,13 +181,17 @@ func (e *Engine) History(ctx context.Context, saga, key string) (list []Entry, e
 	err = each(ctx, e.db.Reader(), func(rows *sql.Rows) error {
 		var en Entry
 		var at int64
-		err := rows.Scan(&en.Sequence, &en.Kind, &en.Ref, &en.Name, &en.Effects, &en.Version, &at)
-		en.At = instant(at)
+		var text string
+		if err := rows.Scan(&en.Sequence, &en.Kind, &en.Ref, &en.Name, &en.Effects, &en.Version, &at, &text); err != nil {
+			return err
+		}
+		in, err := readEntryInput(text)
+		en.At, en.Due, en.Code, en.Reason, en.Who = instant(at), instant(in.Due), in.Code, in.Reason, in.Who
 		list = append(list, en)
 		return err
 	}, `
 		`+entriesOf+`
-		SELECT sequence, kind, ref, name, effects, version, at
+		SELECT sequence, kind, ref, name, effects, version, at, input
 		FROM journal
 		WHERE id IN (SELECT id FROM entries)
 		ORDER BY id`, i.ID)

@@ -41,7 +41,7 @@ func TestAnOperatorRetriesAParkedInstanceOfAHost(t *testing.T) {
 	require.Contains(t, parked[0].Reason, "a bug")
 
 	broken.Store(false)
-	require.NoError(t, engine.Retry(t.Context(), "interest", "ada", "mended"))
+	require.NoError(t, engine.Retry(t.Context(), "interest", "ada", saga.By{Who: "grace", Why: "mended"}))
 	b.drain(t)
 	done, err := engine.Instances(t.Context(), saga.Query{Status: saga.Completed})
 	require.NoError(t, err)

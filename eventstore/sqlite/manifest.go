@@ -30,7 +30,10 @@ type companion struct {
 func companions() []companion {
 	return []companion{
 		{name: "consumers.db", applicationID: 0x1ea70003, schemas: []string{"e722c255dd05757b442d99d77178befbcb1e951c6ce082535e64715797253cbc"}},
-		{name: "sagas.db", applicationID: 0x1ea70002, schemas: []string{"01cd69cf6b9a7f4282a4f07d080cb9e5d208d0c7c8fb5b19b7fcda861f056b6e"}},
+		{name: "sagas.db", applicationID: 0x1ea70002, schemas: []string{
+			"01cd69cf6b9a7f4282a4f07d080cb9e5d208d0c7c8fb5b19b7fcda861f056b6e",
+			"03ae40cc1d4bdcd055702915d6f19a014de79abc850cedc1403fec3622c4de58",
+		}},
 	}
 }
 

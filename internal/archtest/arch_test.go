@@ -43,7 +43,7 @@ var may = map[string][]string{
 	"projection/projectiontest":  {"eventstore", "eventstore/memory", "clock", "bus", "projection"},
 	"projection/window":          {"eventstore", "projection"},
 	"saga":                       {"eventstore", "clock", "bus", "internal/parts", "internal/sqlite", "internal/crash", "internal/disk"},
-	"saga/sagatest":              {"eventstore", "eventstore/memory", "clock", "bus", "saga"},
+	"saga/sagatest":              {"eventstore", "eventstore/memory", "eventstore/sqlite", "clock", "bus", "saga", "internal/crash"},
 	"serverless":                 {"eventstore", "clock", "aggregate", "bus", "projection", "saga", "internal/parts", "internal/sqlite", "internal/crash", "internal/disk"},
 	"verify":                     {"eventstore", "eventstore/sqlite", "bus", "projection", "saga", "serverless", "internal/parts", "internal/sqlite"},
 }

@@ -18,3 +18,33 @@ func ExampleNew() {
 	}
 	_ = test // go test calls it
 }
+
+// The same script, with the engine killed at every boundary of its steps.
+func ExampleCrash() {
+	test := func(t *testing.T) {
+		sagatest.Crash(t, func(t testing.TB) {
+			sagatest.New(t, dispatch).
+				When(requested{"1"}, offered{"1"}).
+				Advance(15*time.Second).
+				Sent(hold{"1"}, offer{"1"}, expire{"1"}).
+				Reject(offer{"1"}, "nobody").
+				Done(expire{"1"}).
+				Done(releaseHold{"1"}).
+				Compensated()
+		})
+	}
+	_ = test // go test calls it
+}
+
+func TestExamplesHold(t *testing.T) {
+	sagatest.Crash(t, func(t testing.TB) {
+		sagatest.New(t, dispatch).
+			When(requested{"1"}, offered{"1"}).
+			Advance(15*time.Second).
+			Sent(hold{"1"}, offer{"1"}, expire{"1"}).
+			Reject(offer{"1"}, "nobody").
+			Done(expire{"1"}).
+			Done(releaseHold{"1"}).
+			Compensated()
+	})
+}

@@ -31,32 +31,42 @@ const maxPending = 10_000
 type Script struct {
 	t      testing.TB
 	name   string
+	def    *saga.Definition
+	dir    string
 	key    string // of Instance; empty: there must be one only
 	log    *memory.Store
 	clock  *clock.Virtual
 	engine *saga.Engine
 	last   eventstore.Event
 	sent   map[string]bool // ids of commands that Sent has seen
+	life   *life           // of a script that Crash repeats, else nil
 }
 
 // New returns a script of the definition.
 func New(t testing.TB, def *saga.Definition) *Script {
 	t.Helper()
-	s := &Script{t: t, name: def.Name(), clock: clock.NewVirtual(Start), sent: map[string]bool{}}
+	s := &Script{t: t, name: def.Name(), def: def, dir: t.TempDir(), clock: clock.NewVirtual(Start), sent: map[string]bool{}}
 	s.log = memory.New(&memory.Options{Clock: s.clock})
-	engine, err := saga.Open(t.Context(), t.TempDir(), s.log, s.clock, []*saga.Definition{def}, &saga.Options{
-		Relaxed: true, Attempts: 1, Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.engine = engine
+	s.open()
+	s.life = lifeOf(t, s)
 	t.Cleanup(func() {
-		if err := engine.Close(); err != nil {
+		if err := s.engine.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return s
+}
+
+// open opens the engine on what is stored.
+func (s *Script) open() {
+	s.t.Helper()
+	engine, err := saga.Open(s.t.Context(), s.dir, s.log, s.clock, []*saga.Definition{s.def}, &saga.Options{
+		Relaxed: true, Attempts: 1, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.engine = engine
 }
 
 // When records events, each at once given to the saga.
@@ -76,7 +86,7 @@ func (s *Script) When(events ...eventstore.Event) *Script {
 		}); err != nil {
 			s.t.Fatalf("when %s: %v", data.Type, err)
 		}
-		s.apply()
+		s.do("when "+data.Type, s.apply)
 	}
 	return s
 }
@@ -92,19 +102,16 @@ func (s *Script) Duplicate() *Script {
 }
 
 // apply gives the engine what it has not seen.
-func (s *Script) apply() {
-	s.t.Helper()
+func (s *Script) apply() error {
 	at, err := s.engine.Checkpoint(s.t.Context())
 	if err != nil {
-		s.t.Fatal(err)
+		return err
 	}
 	page, err := s.log.ReadLog(s.t.Context(), at.Position, eventstore.MaxPage, s.engine.Filter())
 	if err != nil {
-		s.t.Fatal(err)
+		return err
 	}
-	if err := s.engine.Apply(s.t.Context(), bus.Page{After: at.Position, Events: page.Events, Through: page.Through}); err != nil {
-		s.t.Fatal(err)
-	}
+	return s.engine.Apply(s.t.Context(), bus.Page{After: at.Position, Events: page.Events, Through: page.Through})
 }
 
 // Advance moves the clock by d, from timer to timer: each fires at the instant
@@ -112,21 +119,26 @@ func (s *Script) apply() {
 func (s *Script) Advance(d time.Duration) *Script {
 	s.t.Helper()
 	until := s.clock.Now().Add(d)
+	s.do("advance "+d.String(), func() error { return s.fireUntil(until) })
+	s.clock.Advance(until)
+	return s
+}
+
+// fireUntil fires every timer that is due at t or before, at its instant.
+func (s *Script) fireUntil(t time.Time) error {
 	for {
 		due, ok, err := s.engine.NextDue(s.t.Context())
 		if err != nil {
-			s.t.Fatal(err)
+			return err
 		}
-		if !ok || due.After(until) {
-			break
+		if !ok || due.After(t) {
+			return nil
 		}
 		s.clock.Advance(due)
 		if _, err := s.engine.FireDue(s.t.Context()); err != nil {
-			s.t.Fatal(err)
+			return err
 		}
 	}
-	s.clock.Advance(until)
-	return s
 }
 
 // Instance says which instance the checks that follow are about, by its key or
@@ -209,9 +221,13 @@ func (s *Script) upTo(cmd saga.Command, how bus.Rejection) {
 
 func (s *Script) resolve(c saga.PendingCommand, how bus.Rejection) {
 	s.t.Helper()
-	if err := s.engine.Resolve(s.t.Context(), c.Saga, c.Key, c.ID, how, "script"); err != nil {
-		s.t.Fatal(err)
-	}
+	s.carried(c, how)
+	s.do("carry out "+c.Type, func() error {
+		if s.life != nil && !slices.ContainsFunc(s.pending(), func(p saga.PendingCommand) bool { return p.ID == c.ID }) {
+			return nil // its outcome was recorded before the engine died
+		}
+		return s.engine.Resolve(s.t.Context(), c.Saga, c.Key, c.ID, how, operator)
+	})
 }
 
 func (s *Script) pending() []saga.PendingCommand {

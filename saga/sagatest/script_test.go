@@ -3,6 +3,7 @@ package sagatest_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -112,12 +113,23 @@ func TestScriptShowsStateAndParking(t *testing.T) {
 // failing notes what a script says.
 type failing struct {
 	testing.TB
-	said []string
+	said   []string
+	failed bool
+}
+
+func (f *failing) Failed() bool { return f.failed }
+
+func (f *failing) Error(args ...any) { f.Errorf("%s", fmt.Sprint(args...)) }
+
+func (f *failing) Fatal(args ...any) {
+	f.Error(args...)
+	runtime.Goexit()
 }
 
 func (f *failing) Helper() {}
 
 func (f *failing) Errorf(format string, args ...any) {
+	f.failed = true
 	f.said = append(f.said, fmt.Sprintf(format, args...))
 }
 
