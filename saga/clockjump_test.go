@@ -181,7 +181,7 @@ func (c *clockScene) play(n int) {
 		_, err := c.store.Append(c.t.Context(), b)
 		require.NoError(c.t, err)
 		time.Sleep(time.Duration(c.Int64N(int64(5 * time.Minute)))) // of the bubble
-		if c.IntN(4) == 0 {
+		if c.IntN(4) == 0 || c.jumps == 0 && set > n/2 {
 			c.jump()
 		}
 	}
