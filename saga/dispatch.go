@@ -16,9 +16,10 @@ import (
 
 // delivery is a command on its way through a router.
 type delivery struct {
-	cmd    *command
-	unused bool    // this is the first time that the id leaves
-	result *result // set by the Dispatcher
+	cmd     *command
+	unused  bool // this is the first time that the id leaves
+	workers *workers
+	result  *result // set by the Dispatcher
 }
 
 type deliveryKey struct{}
@@ -52,7 +53,7 @@ func (e *Engine) Dispatcher(dispatch func(context.Context, bus.Command) (eventst
 		if err == nil {
 			cmd.Unused = d.unused
 			crash.At(crash.SagaSending)
-			err = carryOut(msg.Context(), cmd, dispatch)
+			err = d.workers.do(func() error { return carryOut(msg.Context(), cmd, dispatch) })
 		}
 		d.result = conclude(msg.Context(), d.cmd, err)
 		switch d.result.outcome {
@@ -101,9 +102,10 @@ type subscriber struct{ o *outbox }
 
 // subscription is one Subscribe.
 type subscription struct {
-	ctx   context.Context
-	ended chan struct{}
-	acks  sync.WaitGroup
+	ctx     context.Context
+	ended   chan struct{}
+	acks    sync.WaitGroup
+	workers *workers
 }
 
 // Subscribe implements message.Subscriber. The topic means nothing. It waits
@@ -111,7 +113,7 @@ type subscription struct {
 // ErrSubscribed where there is one that is not, and ErrClosed.
 func (s subscriber) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
 	o := s.o
-	sub := &subscription{ctx: ctx, ended: make(chan struct{})}
+	sub := &subscription{ctx: ctx, ended: make(chan struct{}), workers: newWorkers(o.e.opts.Workers)}
 	for {
 		o.mu.Lock()
 		before := o.sub
@@ -160,6 +162,7 @@ func (o *outbox) serve(sub *subscription, out chan *message.Message) {
 	}
 	close(out)
 	sub.acks.Wait()
+	sub.workers.stop()
 	done()
 	helpers.Wait()
 	if err := o.flush(false); err != nil && !errors.Is(err, ErrClosed) {
@@ -215,7 +218,7 @@ func (o *outbox) send(ctx context.Context, sub *subscription, out chan<- *messag
 	if err != nil {
 		return conclude(ctx, c, err)
 	}
-	d := &delivery{cmd: c, unused: c.unused}
+	d := &delivery{cmd: c, unused: c.unused, workers: sub.workers}
 	c.unused = false
 	msg := bus.CommandMessage(cmd)
 	msgCtx, cancel := context.WithCancel(context.WithValue(sub.ctx, deliveryKey{}, d))

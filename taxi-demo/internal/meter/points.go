@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -44,7 +45,7 @@ func (ps *Points) UnmarshalJSON(data []byte) error {
 		*ps = nil
 		return nil
 	}
-	points := Points{}
+	points := make(Points, 0, max(bytes.Count(data, []byte{'['})-1, 0))
 	if !s.take('[') {
 		return errPoints
 	}
