@@ -27,17 +27,20 @@ func TestWorkersAreUsedAgainUpToTheirLimit(t *testing.T) {
 	// A third waits for a place.
 	var all sync.WaitGroup
 	begun, end := make(chan int, 3), make(chan struct{})
-	for n := range 3 {
+	for n := range 2 {
 		all.Go(func() {
 			_ = w.do(func() error { begun <- n; <-end; return nil })
 		})
 	}
 	<-begun
 	<-begun
-	require.Empty(t, begun)
+	require.False(t, w.begin(func() {}))
+	all.Go(func() {
+		_ = w.do(func() error { begun <- 2; return nil })
+	})
 	close(end)
 	all.Wait()
-	require.Len(t, begun, 1)
+	require.Equal(t, 2, <-begun)
 }
 
 func TestWorkersThatWereStoppedLeaveTheWorkToTheCaller(t *testing.T) {
