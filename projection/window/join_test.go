@@ -212,3 +212,18 @@ func TestAPairWhateverTheDelivery(t *testing.T) {
 		},
 	})
 }
+
+// TestManyPartners are found page by page, more than are held in memory at a
+// time, those of one instant included.
+func TestManyPartners(t *testing.T) {
+	var all []touch
+	for i := range int64(330) {
+		all = append(all, touch{user: "a", id: fmt.Sprint(i), at: i / 150})
+	}
+	log := recordTouches(t, append(all, touch{buys: true, user: "a", id: "b", at: 2}))
+	_, def := newPairs(10, 0)
+	p := openIn(t, t.TempDir(), log, def)
+	defer func() { require.NoError(t, p.Close()) }()
+	deliverAll(t, p, log, 500)
+	require.Equal(t, []string{"330"}, dump(t, p, `SELECT COUNT(*) FROM pair`))
+}

@@ -126,3 +126,18 @@ func TestManyWindowsBecomeFinalAtOnce(t *testing.T) {
 	require.True(t, slices.IsSorted(told))
 	require.Equal(t, len(told), len(slices.Compact(told)))
 }
+
+// TestItemsInOrderAreFoldedOnce and not anew with each.
+func TestItemsInOrderAreFoldedOnce(t *testing.T) {
+	var events []sold
+	for i := range int64(100) {
+		events = append(events, sold{At: i / 10})
+	}
+	log, adds := record(t, events, recorded), 0
+	f := window.Define("shop", nil, window.Tumbling("minute", time.Minute, window.FoldInOrder("n", func(n int64, _ sold) int64 { adds++; return n + 1 })))
+	p := openIn(t, t.TempDir(), log, projection.Define("shops", 1, "", window.On(f, item)))
+	defer func() { require.NoError(t, p.Close()) }()
+	deliverAll(t, p, log, 30)
+	require.Equal(t, 100, adds)
+	require.Equal(t, []string{"100"}, dump(t, p, `SELECT n FROM minute`))
+}
