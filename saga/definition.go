@@ -29,6 +29,10 @@ type Definition struct {
 	rejections map[string]*rejectionHandler
 	migrations map[int]func([]byte) ([]byte, error)
 	newState   func() any
+	fields     map[string]bool   // of the state, as stateFields has them
+	was        []string          // former names
+	timerWas   map[string]string // present names by former ones
+	commandWas map[string]string
 	attempts   int
 	age        time.Duration
 	retention  time.Duration // 0: finished instances are kept whole
@@ -59,7 +63,7 @@ type rejection struct {
 }
 
 // Option is a line of the table that Define takes. Options that do not depend
-// on the state's type (Retries, Retention, FromOrigin) stand among the others.
+// on the state's type (Retries, Retention, FromOrigin, Was) stand among the others.
 type Option[S any] func(*Definition)
 
 // Define returns a saga whose instances have state S, a struct that is stored
@@ -74,7 +78,9 @@ func Define[S any](name string, version int, opts ...Option[S]) *Definition {
 		rejections: map[string]*rejectionHandler{},
 		migrations: map[int]func([]byte) ([]byte, error){},
 		newState:   func() any { return new(S) },
-		attempts:   Attempts, age: Age,
+		fields:     stateFields(reflect.TypeFor[S]()),
+		timerWas:   map[string]string{}, commandWas: map[string]string{},
+		attempts: Attempts, age: Age,
 	}
 	if err := eventstore.CheckName("saga name", name); err != nil {
 		d.fail("%w", err)
@@ -97,6 +103,7 @@ func Define[S any](name string, version int, opts ...Option[S]) *Definition {
 	if !slices.ContainsFunc(d.types(), func(t string) bool { return d.events[t].starts }) {
 		d.fail("nothing starts it: use Starts")
 	}
+	d.checkNames()
 	for from := range d.migrations {
 		if from < 1 || from >= version {
 			d.fail("Migrate from %d, versions before the current one are 1 to %d", from, version-1)
@@ -280,7 +287,10 @@ func reject[C Command](d *Definition) (string, bool) {
 }
 
 // Migrate binds what turns the JSON of state of version from into that of
-// version from+1. It runs when an instance has its next input.
+// version from+1. It runs when an instance has its next input. A field that was
+// renamed or removed calls for one: Open refuses to start where the state of an
+// open instance has a field that the struct lacks, since it would be forgotten
+// without a word.
 func Migrate[S any](from int, fn func(state []byte) ([]byte, error)) Option[S] {
 	return func(d *Definition) {
 		switch {

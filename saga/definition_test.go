@@ -56,6 +56,7 @@ func TestTheStartCheckListsEverything(t *testing.T) {
 		`saga "gone": 2 open instances, and no definition of that name`,
 		`saga "order": 2 pending commands "reserve", and no handler of that name`,
 		`saga "order": 2 pending timers "late", and no saga.Timer of that name`,
+		`saga "order": 2 pending undos "release", and no handler of that name`,
 	}, start.Problems)
 }
 

@@ -165,10 +165,10 @@ func Open(ctx context.Context, dir string, log eventstore.LogReader, clk clock.C
 			err = errors.Join(err, db.Close())
 		}
 	}()
-	if err := e.register(ctx, defs); err != nil {
+	if err := e.check(ctx, defs); err != nil {
 		return nil, err
 	}
-	if err := e.check(ctx); err != nil {
+	if err := e.register(ctx, defs); err != nil {
 		return nil, err
 	}
 	if err := e.reload(ctx); err != nil {
@@ -191,6 +191,17 @@ func checkDefinitions(defs []*Definition) error {
 		}
 		names[d.name] = true
 		errs = append(errs, d.Err())
+	}
+	for _, d := range defs {
+		if d == nil {
+			continue
+		}
+		for _, former := range d.was {
+			if names[former] {
+				errs = append(errs, fmt.Errorf("%w: saga %q was %q, which is the name of a saga, or the former name of another", ErrDefinition, d.name, former))
+			}
+			names[former] = true
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -219,6 +230,9 @@ func (e *Engine) register(ctx context.Context, defs []*Definition) error {
 			return err
 		}
 		for _, d := range defs {
+			if err := takeOver(tx, d); err != nil {
+				return err
+			}
 			at, silent := now, int64(0)
 			if d.origin {
 				at, silent = eventstore.Anchor{}, head
