@@ -76,7 +76,11 @@ func digestOf(effects []effect) string {
 func (ef *effect) sum() uint32 {
 	const basis, prime = 2166136261, 16777619
 	sum := uint32(basis)
-	for _, s := range [...]string{ef.name, ef.data} {
+	name := ""
+	if ef.kind == effectUndo {
+		name = ef.name
+	}
+	for _, s := range [...]string{name, ef.data} {
 		for n := range len(s) {
 			sum = (sum ^ uint32(s[n])) * prime
 		}

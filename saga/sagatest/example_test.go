@@ -36,6 +36,17 @@ func ExampleCrash() {
 	_ = test // go test calls it
 }
 
+// Before a changed saga is deployed: what would it have done with everything
+// that a backup of the store has recorded?
+func ExampleReplayJournal() {
+	test := func(t *testing.T) {
+		for _, d := range sagatest.ReplayJournal(t, "testdata/backup", dispatch) {
+			t.Error(d) // saga "dispatch" key "7", entry 3, event "offered" (812): recorded timer:offer, now nothing
+		}
+	}
+	_ = test // go test calls it
+}
+
 func TestExamplesHold(t *testing.T) {
 	sagatest.Crash(t, func(t testing.TB) {
 		sagatest.New(t, dispatch).

@@ -121,6 +121,8 @@ func (f *failing) Failed() bool { return f.failed }
 
 func (f *failing) Error(args ...any) { f.Errorf("%s", fmt.Sprint(args...)) }
 
+func (f *failing) Fatalf(format string, args ...any) { f.Fatal(fmt.Sprintf(format, args...)) }
+
 func (f *failing) Fatal(args ...any) {
 	f.Error(args...)
 	runtime.Goexit()
