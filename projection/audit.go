@@ -73,10 +73,8 @@ func Audit(ctx context.Context, dir string, log eventstore.LogReader, scratch st
 	defer func() { err = errors.Join(err, v.db.Close(), own.remove(id)) }()
 	p.equip(v, p.inherit)
 	v.once, v.logger = true, nil
-	for v.through.Position < live.saved.Position {
-		if _, err := p.pull(ctx, v, RebuildPage, live.saved); err != nil {
-			return Audited{}, err
-		}
+	if err := p.fold(ctx, log, v, live.saved, func(int) error { return nil }); err != nil {
+		return Audited{}, err
 	}
 	same, err := compare(ctx, live.db, v.db)
 	if err != nil {

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"time"
 
-	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/internal/background"
 	"github.com/leat-go/leat/internal/crash"
@@ -106,7 +104,16 @@ type rebuilding struct {
 // set aside in the new file as well; any other failing event ends the rebuild
 // with an EventError, and the live file stays. It returns ErrBuilding while
 // another build runs.
-func (p *Projection) Rebuild(ctx context.Context, progress func(Progress)) (_ Rebuilt, err error) {
+func (p *Projection) Rebuild(ctx context.Context, progress func(Progress)) (Rebuilt, error) {
+	if progress == nil {
+		progress = func(Progress) {}
+	}
+	return p.rebuildFrom(ctx, p.log, func() {}, progress)
+}
+
+// rebuildFrom is a Rebuild that reads most of the log from another reader of
+// it, and calls read when it is done with that.
+func (p *Projection) rebuildFrom(ctx context.Context, log eventstore.LogReader, read func(), progress func(Progress)) (_ Rebuilt, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r, err := p.beginRebuild(ctx, cancel)
@@ -139,18 +146,17 @@ func (p *Projection) Rebuild(ctx context.Context, progress func(Progress)) (_ Re
 		p.build.events += int64(events)
 		now := p.build.progress()
 		p.mu.Unlock()
-		if progress != nil {
-			progress(now)
-		}
+		progress(now)
 	}
 	err = background.Do(func() error {
-		if err := p.buildBeside(ctx, v, report); err != nil {
+		if err := p.buildBeside(ctx, log, v, report); err != nil {
 			return err
 		}
+		read()
 		if err := p.syncRebuilt(ctx, v); err != nil {
 			return err
 		}
-		return p.buildBeside(ctx, v, report) // what was appended meanwhile
+		return p.buildBeside(ctx, p.log, v, report) // what was appended meanwhile
 	})
 	if err != nil {
 		return Rebuilt{}, err
@@ -206,7 +212,7 @@ func (p *Projection) discard(v *view) error {
 
 // buildBeside applies the log to v until no more than a page is missing to
 // where the live view is.
-func (p *Projection) buildBeside(ctx context.Context, v *view, report func(events int)) error {
+func (p *Projection) buildBeside(ctx context.Context, log eventstore.LogReader, v *view, report func(events int)) error {
 	for {
 		p.mu.Lock()
 		to := p.shown.through
@@ -214,34 +220,15 @@ func (p *Projection) buildBeside(ctx context.Context, v *view, report func(event
 		if to.Position-v.through.Position <= RebuildPage {
 			return nil
 		}
-		n, err := p.pull(ctx, v, RebuildPage, to)
+		err := p.fold(ctx, log, v, to, func(events int) error {
+			report(events)
+			crash.At(crash.ViewBuilding)
+			return p.step(stepBuilding)
+		})
 		if err != nil {
 			return err
 		}
-		report(n)
-		crash.At(crash.ViewBuilding)
-		if err := p.step(stepBuilding); err != nil {
-			return err
-		}
 	}
-}
-
-// pull reads the next page of the log, cut off at to, and applies it. It
-// returns how many events it held.
-func (p *Projection) pull(ctx context.Context, v *view, limit int, to eventstore.Anchor) (int, error) {
-	read, err := p.log.ReadLog(ctx, v.through.Position, limit, p.def.filter())
-	if err != nil {
-		return 0, fmt.Errorf("projection %s: read the log: %w", p.def.name, err)
-	}
-	page := bus.Page{After: v.through.Position, Events: read.Events, Through: read.Through}
-	if page.Through.Position > to.Position {
-		page.Through = to
-		page.Events = page.Events[:sort.Search(len(page.Events), func(i int) bool { return page.Events[i].Position > to.Position })]
-	}
-	if page.Through.Position <= v.through.Position {
-		return 0, fmt.Errorf("projection %s: %w: the log ends at position %d, the live file is at %d", p.def.name, eventstore.ErrRewound, v.through.Position, to.Position)
-	}
-	return len(page.Events), v.apply(ctx, page)
 }
 
 // finishRebuild brings v to where the live view is held, compares and

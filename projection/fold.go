@@ -1,0 +1,126 @@
+package projection
+
+import (
+	"context"
+	"fmt"
+	"sort"
+
+	"github.com/leat-go/leat/bus"
+	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/internal/background"
+)
+
+// pull reads the next page of the log, cut off at to, and applies it. It
+// returns how many events it held.
+func (p *Projection) pull(ctx context.Context, v *view, limit int, to eventstore.Anchor) (int, error) {
+	page, err := p.readPage(ctx, p.log, v.through.Position, limit, to)
+	if err != nil {
+		return 0, err
+	}
+	return len(page.Events), v.apply(ctx, page)
+}
+
+// readPage reads the page after a position, cut off at to, which lies past it.
+func (p *Projection) readPage(ctx context.Context, log eventstore.LogReader, after int64, limit int, to eventstore.Anchor) (bus.Page, error) {
+	read, err := log.ReadLog(ctx, after, limit, p.def.filter())
+	if err != nil {
+		return bus.Page{}, fmt.Errorf("projection %s: read the log: %w", p.def.name, err)
+	}
+	page := bus.Page{After: after, Events: read.Events, Through: read.Through}
+	if page.Through.Position > to.Position {
+		page.Through = to
+		page.Events = page.Events[:sort.Search(len(page.Events), func(i int) bool { return page.Events[i].Position > to.Position })]
+	}
+	if page.Through.Position <= after {
+		return bus.Page{}, fmt.Errorf("projection %s: %w: the log ends at position %d, and is to be applied through %d", p.def.name, eventstore.ErrRewound, after, to.Position)
+	}
+	return page, nil
+}
+
+// fold applies the log to v through to, in pages of RebuildPage. While one is
+// applied the next is read, and decoded for as long as that takes: see ahead.
+// report is called after every page with how many events it held.
+func (p *Projection) fold(ctx context.Context, log eventstore.LogReader, v *view, to eventstore.Anchor, report func(events int) error) error {
+	if to.Position <= v.through.Position {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	pages := p.foresee(ctx, log, v.through.Position, to)
+	defer pages.end()
+	defer cancel()
+	for v.through.Position < to.Position {
+		page, err := pages.take()
+		if err != nil {
+			return err
+		}
+		v.ahead, _ = page.Prepared.(*ahead)
+		err = v.apply(ctx, page)
+		v.ahead = nil
+		if err != nil {
+			return err
+		}
+		if err := report(len(page.Events)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// foreseen reads pages one ahead of who takes them, at low priority like the
+// work that it is for. It is used by one goroutine.
+type foreseen struct {
+	to    int64
+	turn  chan struct{}      // closed when the page that is under way is wanted
+	turns chan chan struct{} // of the pages to read
+	pages chan foreseenPage
+	ended chan struct{}
+}
+
+type foreseenPage struct {
+	page bus.Page
+	err  error
+}
+
+func (p *Projection) foresee(ctx context.Context, log eventstore.LogReader, after int64, to eventstore.Anchor) *foreseen {
+	f := &foreseen{to: to.Position, turns: make(chan chan struct{}, 1), pages: make(chan foreseenPage, 1), ended: make(chan struct{})}
+	go func() {
+		defer close(f.ended)
+		_ = background.Do(func() error { // it has no error of its own
+			for turn := range f.turns {
+				page, err := p.readPage(ctx, log, after, RebuildPage, to)
+				if err == nil {
+					after, page.Prepared = page.Through.Position, p.Prepare(page, turn)
+				}
+				f.pages <- foreseenPage{page, err}
+			}
+			return nil
+		})
+	}()
+	f.begin()
+	return f
+}
+
+func (f *foreseen) begin() {
+	f.turn = make(chan struct{})
+	f.turns <- f.turn
+}
+
+// take returns the next page and has the one after it read, where there is one.
+func (f *foreseen) take() (bus.Page, error) {
+	close(f.turn)
+	f.turn = nil
+	next := <-f.pages
+	if next.err == nil && next.page.Through.Position < f.to {
+		f.begin()
+	}
+	return next.page, next.err
+}
+
+// end waits until nothing is read any more.
+func (f *foreseen) end() {
+	if f.turn != nil {
+		close(f.turn)
+	}
+	close(f.turns)
+	<-f.ended
+}
