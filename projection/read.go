@@ -119,12 +119,16 @@ func (p *Projection) Position() int64 {
 	return p.shown.through.Position
 }
 
-// pin keeps the live view open until unpin.
+// pin keeps the live view open until unpin. It is nil for what has none: see
+// liveFile.
 func (p *Projection) pin() (*pinned, int64, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, 0, p.closedError()
+	}
+	if p.live == nil {
+		return nil, 0, nil
 	}
 	p.live.users++
 	return p.live, p.shown.through.Position, nil

@@ -277,7 +277,7 @@ func (p *Projection) finishRebuild(ctx context.Context, v *view, report func(eve
 // event never becomes live.
 func (p *Projection) inherit(ctx context.Context, position int64) (Policy, error) {
 	live, _, err := p.pin()
-	if err != nil {
+	if err != nil || live == nil {
 		return Block, err
 	}
 	defer p.unpin(live)
