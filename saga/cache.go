@@ -24,7 +24,7 @@ func newGeneration() generation {
 // clear forgets everything.
 func (c *cache) clear() { c.young, c.old = newGeneration(), newGeneration() }
 
-// keep takes in an instance, which nobody changes any more.
+// keep takes in an instance of a work that is over: nobody changes it any more.
 func (c *cache) keep(i *instance) {
 	if len(c.young.ids) >= cacheInstances {
 		c.young, c.old = newGeneration(), c.young

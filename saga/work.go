@@ -229,9 +229,8 @@ func (w *work) committed() {
 	e.mu.Lock()
 	for _, i := range w.changed {
 		e.count(i)
-		c := *i
-		c.asSaved()
-		e.cache.keep(&c)
+		i.asSaved()
+		e.cache.keep(i)
 	}
 	e.timers += w.timerCount
 	wake := w.dueLost
