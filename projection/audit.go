@@ -25,6 +25,9 @@ type Audited struct {
 	LiveDigest, Digest string
 	// Difference names the first row that differs, empty where none does.
 	Difference string
+	// Differences are the first rows that differ, by table and key,
+	// MaxDifferences at most.
+	Differences []Difference
 }
 
 // Audit folds the log, through the checkpoint of the live file of the read
@@ -82,7 +85,8 @@ func Audit(ctx context.Context, dir string, log eventstore.LogReader, scratch st
 	}
 	return Audited{
 		Version: id.version, Position: live.saved.Position,
-		Identical: same.difference == "", LiveDigest: same.first, Digest: same.second, Difference: same.difference,
+		Identical: len(same.differences) == 0, LiveDigest: same.first, Digest: same.second,
+		Difference: first(same.differences), Differences: same.differences,
 	}, nil
 }
 

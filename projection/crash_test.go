@@ -75,6 +75,9 @@ func child(dir, step string) {
 	})
 	must(err)
 	prefix = ""
+	if strings.HasPrefix(step, "back ") {
+		goBackChild(ctx, p, l, func() { prefix = "back " })
+	}
 	most := 40
 	if step != "" {
 		most = 4000
@@ -95,6 +98,21 @@ func child(dir, step string) {
 		must(err)
 	}
 	must(p.Close())
+	os.Exit(0)
+}
+
+// goBackChild rebuilds in the middle of the log, applies the rest to the new
+// file and goes back to the old one, where it is killed.
+func goBackChild(ctx context.Context, p *Projection, l *tape, about func()) {
+	must(p.Apply(ctx, page(l, 0, 1000)))
+	_, err := p.Rebuild(ctx, nil)
+	must(err)
+	for p.Position() < l.head() {
+		must(p.Apply(ctx, page(l, p.Position(), 4000)))
+	}
+	about()
+	_, err = p.GoBack(ctx)
+	must(err)
 	os.Exit(0)
 }
 
@@ -196,6 +214,37 @@ func TestKilledWhileRebuilding(t *testing.T) {
 			got, err := p.Rebuild(t.Context(), nil)
 			require.NoError(t, err)
 			require.True(t, got.Identical, got.Difference)
+			require.Len(t, views(t, dir), 3)
+		})
+	}
+}
+
+// Killed at any step of going back, the next start serves the one or the other.
+func TestKilledWhileGoingBack(t *testing.T) {
+	l := crashTape()
+	for _, step := range []string{stepBuilding, stepPaused, stepBuilt, stepSettled, stepPointerWritten, stepPointerRenamed, stepSwapped} {
+		t.Run(step, func(t *testing.T) {
+			dir := t.TempDir()
+			cmd, _ := startChild(t, dir, "back "+step)
+			err := cmd.Wait()
+			exit, ok := errors.AsType[*exec.ExitError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, syscall.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal(), "the step is reached")
+			p := openTest(t, dir, l, crashDef())
+			require.Equal(t, l.head(), requireCrashFold(t, p, l))
+			generation := 2
+			if step == stepPointerRenamed || step == stepSwapped {
+				generation = 1
+			}
+			require.Equal(t, generation, p.live.id.generation)
+			require.Len(t, views(t, dir), 3, "both are kept")
+			for range 2 { // there, and back
+				generation = 3 - generation
+				_, err = p.GoBack(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, generation, p.live.id.generation)
+				require.Equal(t, l.head(), requireCrashFold(t, p, l))
+			}
 			require.Len(t, views(t, dir), 3)
 		})
 	}

@@ -11,20 +11,15 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/leat-go/leat/internal/sqlite"
 )
 
-// maxRowText is how much of a row a difference shows, in bytes.
-const maxRowText = 300
-
 // comparison is what two files have in common.
 type comparison struct {
 	first, second string // digests
-	difference    string // the first row that differs, empty where none does
+	differences   []Difference
 }
 
 // table is a user's table: its columns, and those that order its rows.
@@ -32,13 +27,12 @@ type table struct {
 	name    string
 	columns []string
 	order   []string // the primary key, or else every column
-	key     int      // how many columns the primary key has, 0 for none
 }
 
 // compare digests every row of every user table of both files. The digest of a
 // table does not depend on the order of its rows, nor on a rowid that is not a
 // column; only where digests differ are both read in order, to name the first
-// row that does. Nobody writes either file meanwhile.
+// rows that do. Nobody writes either file meanwhile.
 func compare(ctx context.Context, first, second *sqlite.DB) (comparison, error) {
 	var c comparison
 	a, err := digest(ctx, first)
@@ -56,17 +50,20 @@ func compare(ctx context.Context, first, second *sqlite.DB) (comparison, error) 
 	for i := range max(len(a.tables), len(b.tables)) {
 		switch {
 		case i >= len(a.tables) || i >= len(b.tables) || a.tables[i].describe() != b.tables[i].describe():
-			c.difference = "the tables or their columns are not the same"
-		case a.sums[i] != b.sums[i]:
-			if c.difference, err = firstDifference(ctx, first, second, a.tables[i]); err != nil {
+			c.differences = append(c.differences, Difference{})
+			return c, nil
+		case a.sums[i] != b.sums[i] && len(c.differences) < MaxDifferences:
+			some, err := differences(ctx, first, second, a.tables[i], MaxDifferences-len(c.differences))
+			if err != nil {
 				return c, err
 			}
-		default:
-			continue
+			c.differences = append(c.differences, some...)
 		}
-		return c, nil
 	}
-	return c, errors.New("digests differ and no table does")
+	if len(c.differences) == 0 {
+		return c, errors.New("digests differ and no table does")
+	}
+	return c, nil
 }
 
 // digested is a file's digest and what it is made of.
@@ -136,7 +133,7 @@ func userTables(ctx context.Context, db *sqlite.DB) (_ []table, err error) {
 		if t.order, err = column(ctx, db, `SELECT name FROM pragma_table_xinfo(?) WHERE pk > 0 ORDER BY pk`, name); err != nil {
 			return nil, err
 		}
-		if t.key = len(t.order); t.key == 0 {
+		if len(t.order) == 0 {
 			t.order = t.columns
 		}
 		tables = append(tables, t)
@@ -242,111 +239,6 @@ func appendValue(b []byte, v driver.Value) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("a value of type %T", v)
 	}
-}
-
-// firstDifference reads the table of both files in the order of its key, or of
-// all its columns, and describes the first row that only one has.
-func firstDifference(ctx context.Context, first, second *sqlite.DB, t table) (_ string, err error) {
-	query := "SELECT " + values(t.columns) + " FROM " + quote(t.name) + " ORDER BY " + values(t.order)
-	a, err := openCursor(ctx, first, query, len(t.columns))
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, a.close()) }()
-	b, err := openCursor(ctx, second, query, len(t.columns))
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	for {
-		hasA, err := a.next()
-		if err != nil {
-			return "", err
-		}
-		hasB, err := b.next()
-		if err != nil {
-			return "", err
-		}
-		switch {
-		case !hasA && !hasB:
-			return "", errors.New("the digests of a table differ and no row does")
-		case hasA && hasB && slices.Equal(a.encoded, b.encoded):
-			continue
-		}
-		var live, rebuilt []driver.Value
-		if hasA {
-			live = a.row
-		}
-		if hasB {
-			rebuilt = b.row
-		}
-		return t.differs(ctx, live, rebuilt, second)
-	}
-}
-
-// differs describes two rows at the same place, of which one may be missing. A
-// row of the live file whose key the rebuilt one has not is only in the live.
-func (t table) differs(ctx context.Context, live, rebuilt []driver.Value, second *sqlite.DB) (string, error) {
-	if live != nil && rebuilt != nil {
-		var where []string
-		var args []any
-		for i, c := range t.order {
-			where = append(where, fmt.Sprintf("+%s IS ?%d", quote(c), i+1))
-			args = append(args, live[slices.Index(t.columns, c)])
-		}
-		var there bool
-		query := "SELECT EXISTS (SELECT 1 FROM " + quote(t.name) + " WHERE " + strings.Join(where, " AND ") + ")"
-		if err := second.Reader().QueryRowContext(ctx, query, args...).Scan(&there); err != nil {
-			return "", err
-		}
-		sameKey := t.key > 0
-		for _, c := range t.order {
-			i := slices.Index(t.columns, c)
-			x, _ := appendValue(nil, live[i])
-			y, _ := appendValue(nil, rebuilt[i])
-			sameKey = sameKey && slices.Equal(x, y)
-		}
-		switch {
-		case sameKey:
-			return fmt.Sprintf("table %s: live has %s, rebuilt has %s", t.name, t.render(live), t.render(rebuilt)), nil
-		case there:
-			live = nil
-		default:
-			rebuilt = nil
-		}
-	}
-	if live == nil {
-		return fmt.Sprintf("table %s: only the rebuilt file has %s", t.name, t.render(rebuilt)), nil
-	}
-	return fmt.Sprintf("table %s: only the live file has %s", t.name, t.render(live)), nil
-}
-
-func (t table) render(row []driver.Value) string {
-	var b strings.Builder
-	b.WriteByte('(')
-	for i, v := range row {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(t.columns[i] + "=")
-		switch v := v.(type) {
-		case nil:
-			b.WriteString("NULL")
-		case string:
-			fmt.Fprintf(&b, "%q", v)
-		case []byte:
-			fmt.Fprintf(&b, "x'%x'", v)
-		case time.Time:
-			b.WriteString(v.Format(time.RFC3339Nano))
-		default:
-			fmt.Fprint(&b, v)
-		}
-	}
-	text := b.String() + ")"
-	if len(text) > maxRowText {
-		text = strings.ToValidUTF8(text[:maxRowText], "") + "…"
-	}
-	return text
 }
 
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

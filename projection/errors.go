@@ -20,6 +20,9 @@ var (
 	// ErrNewer: the live file was made by a higher version of the definition,
 	// and no file of this version is kept.
 	ErrNewer = errors.New("projection: newer version")
+	// ErrNoPrevious: there is no file before the live one that this program could
+	// go back to.
+	ErrNoPrevious = errors.New("projection: nothing to go back to")
 	// ErrBuilding: not while a new file is being built.
 	ErrBuilding = errors.New("projection: being built")
 	// ErrClosed: the projection was closed.

@@ -72,6 +72,9 @@ type Rebuilt struct {
 	LiveDigest, Digest string
 	// Difference names the first row that differs, empty where none does.
 	Difference string
+	// Differences are the first rows that differ, by table and key,
+	// MaxDifferences at most.
+	Differences []Difference
 }
 
 // rebuilding is a running Rebuild, for Close to end.
@@ -139,15 +142,7 @@ func (p *Projection) rebuildFrom(ctx context.Context, log eventstore.LogReader, 
 	if err := p.step(stepCreated); err != nil {
 		return Rebuilt{}, err
 	}
-	report := func(events int) {
-		p.mu.Lock()
-		p.build.done = v.through.Position
-		p.build.total = p.shown.through.Position
-		p.build.events += int64(events)
-		now := p.build.progress()
-		p.mu.Unlock()
-		progress(now)
-	}
+	report := func(events int) { progress(p.reportBuild(v, events)) }
 	err = background.Do(func() error {
 		if err := p.buildBeside(ctx, log, v, report); err != nil {
 			return err
@@ -195,6 +190,16 @@ func (p *Projection) endRebuild(r *rebuilding) {
 	close(r.done)
 }
 
+// reportBuild notes how far the view that is built is.
+func (p *Projection) reportBuild(v *view, events int) Progress {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.build.done = v.through.Position
+	p.build.total = p.shown.through.Position
+	p.build.events += int64(events)
+	return p.build.progress()
+}
+
 // discard removes a file that did not become live.
 func (p *Projection) discard(v *view) error {
 	p.mu.Lock()
@@ -238,24 +243,11 @@ func (p *Projection) finishRebuild(ctx context.Context, v *view, report func(eve
 	if err := p.step(stepPaused); err != nil {
 		return Rebuilt{}, err
 	}
-	live := p.live.view
-	if live.stale {
-		if err := live.load(ctx); err != nil {
-			return Rebuilt{}, err
-		}
-	}
-	to := live.through
-	for v.through.Position < to.Position {
-		n, err := p.pull(ctx, v, RebuildPage, to)
-		if err != nil {
-			return Rebuilt{}, err
-		}
-		report(n)
-	}
-	if err := v.saveScanned(ctx); err != nil {
+	if err := p.catchUp(ctx, v, report); err != nil {
 		return Rebuilt{}, err
 	}
 	crash.At(crash.ViewCaughtUp)
+	live, to := p.live.view, v.through
 	same, err := compare(ctx, live.db, v.db)
 	if err != nil {
 		return Rebuilt{}, live.wrap(fmt.Errorf("compare: %w", err))
@@ -268,8 +260,27 @@ func (p *Projection) finishRebuild(ctx context.Context, v *view, report func(eve
 	defer p.mu.Unlock()
 	return Rebuilt{
 		Events: p.build.events, Position: to.Position, Seconds: time.Since(p.build.began).Seconds(),
-		Identical: same.difference == "", LiveDigest: same.first, Digest: same.second, Difference: same.difference,
+		Identical: len(same.differences) == 0, LiveDigest: same.first, Digest: same.second,
+		Difference: first(same.differences), Differences: same.differences,
 	}, nil
+}
+
+// catchUp brings v to where the live view is held. The caller holds the gate.
+func (p *Projection) catchUp(ctx context.Context, v *view, report func(events int)) error {
+	live := p.live.view
+	if live.stale {
+		if err := live.load(ctx); err != nil {
+			return err
+		}
+	}
+	for v.through.Position < live.through.Position {
+		n, err := p.pull(ctx, v, RebuildPage, live.through)
+		if err != nil {
+			return err
+		}
+		report(n)
+	}
+	return v.saveScanned(ctx)
 }
 
 // inherit is the verdict over an event that fails while a file is built: what

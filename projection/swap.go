@@ -88,6 +88,9 @@ func (p *Projection) swap(v *view) error {
 	v.once = false
 	p.adopt(v)
 	drop := p.previous
+	if drop == v.id { // it went back
+		drop = fileID{}
+	}
 	p.previous = old.id
 	p.mu.Lock()
 	p.retire(old)

@@ -21,13 +21,12 @@ import (
 // its values.
 var composed = map[string]string{
 	`internal/sqlite/migrate.go: fmt.Sprintf("%s;\nPRAGMA application_id = %d;\nPRAGMA user_version = %d;", scripts[i], applicationID, i+1)`: "an embedded migration",
-	`internal/sqlite/sqlite.go: "PRAGMA " + name`:                                                                            "names of this package",
-	`internal/sqlite/wal.go: "PRAGMA wal_checkpoint(" + mode + ")"`:                                                          "modes of this package",
-	`internal/sqlite/inspect.go: fmt.Sprintf("SELECT * FROM (%s) LIMIT %d", query, MaxProblems)`:                             "constants of the callers",
-	`projection/digest.go: "SELECT " + values(t.columns) + " FROM " + quote(t.name)`:                                         "quoted names of the schema",
-	`projection/digest.go: "SELECT " + values(t.columns) + " FROM " + quote(t.name) + " ORDER BY " + values(t.order)`:        "quoted names of the schema",
-	`projection/digest.go: "SELECT EXISTS (SELECT 1 FROM " + quote(t.name) + " WHERE " + strings.Join(where, " AND ") + ")"`: "quoted names of the schema, and parameters",
-	`projection/window/fold.go: "SELECT " + strings.Join(names, ", ") + w.fill(" FROM {w} WHERE key = ? AND starts = ?")`:    "names of the declaration, of a-z, 0-9 and _, as in every statement of the package",
+	`internal/sqlite/sqlite.go: "PRAGMA " + name`:                                                                                   "names of this package",
+	`internal/sqlite/wal.go: "PRAGMA wal_checkpoint(" + mode + ")"`:                                                                 "modes of this package",
+	`internal/sqlite/inspect.go: fmt.Sprintf("SELECT * FROM (%s) LIMIT %d", query, MaxProblems)`:                                    "constants of the callers",
+	`projection/digest.go: "SELECT " + values(t.columns) + " FROM " + quote(t.name)`:                                                "quoted names of the schema",
+	`projection/difference.go: "SELECT " + values(t.columns) + " FROM " + quote(t.name) + " ORDER BY " + strings.Join(order, ", ")`: "quoted names of the schema",
+	`projection/window/fold.go: "SELECT " + strings.Join(names, ", ") + w.fill(" FROM {w} WHERE key = ? AND starts = ?")`:           "names of the declaration, of a-z, 0-9 and _, as in every statement of the package",
 }
 
 var (
