@@ -109,3 +109,45 @@ func check(err error) {
 		panic(err)
 	}
 }
+
+type (
+	basketSent  struct{ Basket, Card, Voucher string }
+	partPaid    struct{ Basket, Means string }
+	takePart    struct{ Basket, Means string }
+	sendBasket  struct{ Basket string }
+	basketPayer struct{ Parts saga.Gather }
+)
+
+func (basketSent) EventType() string   { return "basket_sent" }
+func (partPaid) EventType() string     { return "part_paid" }
+func (takePart) CommandType() string   { return "take_part" }
+func (sendBasket) CommandType() string { return "send_basket" }
+
+// A saga that waits for all of several payments. Each may be reported twice,
+// and in any order.
+func ExampleGather() {
+	pay := saga.Define("pay_basket", 1,
+		saga.Starts(func(e basketSent) string { return e.Basket }, func(p *basketPayer, c *saga.Context, e basketSent) error {
+			p.Parts.Expect(e.Card, e.Voucher)
+			for _, means := range p.Parts.Missing() {
+				c.Send(takePart{e.Basket, means})
+			}
+			return nil
+		}),
+		saga.On(func(e partPaid) string { return e.Basket }, func(p *basketPayer, c *saga.Context, e partPaid) error {
+			if p.Parts.Got(e.Means) { // once, with the last of them
+				c.Send(sendBasket{e.Basket})
+				c.Complete()
+			}
+			return nil
+		}))
+	fmt.Println(pay.Name(), pay.Err())
+
+	var first saga.Gather // the first of three
+	first.Enough(1)
+	first.Expect("ada", "bob", "cyd")
+	fmt.Println(first.Lost("ada"), first.Got("bob"), first.Got("bob"), first.Got("cyd"))
+	// Output:
+	// pay_basket <nil>
+	// false true false false
+}

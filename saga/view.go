@@ -49,6 +49,18 @@ type Query struct {
 	// Saga and Status select by equality unless empty.
 	Saga   string
 	Status Status
+	// Open selects those that are not finished.
+	Open bool
+	// CreatedBefore and UpdatedBefore select by age, by the engine's clock: those
+	// that began before, and those that nothing has happened to since. Default to
+	// no limit.
+	CreatedBefore, UpdatedBefore time.Time
+	// Stuck, above 0, selects those that do not go on by themselves: where
+	// something has failed (the instance is parked or backs off, or one of its
+	// commands does), and those that are not finished, wait for no timer and have
+	// seen nothing happen for this long by the engine's clock. The latter may
+	// rightly wait for an event.
+	Stuck time.Duration
 	// After is the ID of the last instance of the page before.
 	After int64
 	// Limit is 1 to MaxInstances. Defaults to MaxInstances.
@@ -88,10 +100,47 @@ func instant(ns int64) time.Time {
 	return time.Unix(0, ns).UTC()
 }
 
-// Instances returns a page of instances, in the order of their ids.
+// where returns what is selected as conditions on i.
+func (q Query) where(now time.Time) (text string, args []any) {
+	and := func(condition string, values ...any) {
+		text += " AND " + condition
+		args = append(args, values...)
+	}
+	if q.Saga != "" {
+		and("s.name = ?", q.Saga)
+	}
+	switch {
+	case q.Status == Parked:
+		and("i.status = 'parked'") // spelled out, for its index
+	case q.Status != "":
+		and("i.status = ?", string(q.Status))
+	}
+	if q.Open {
+		and(openInstance)
+	}
+	if !q.CreatedBefore.IsZero() {
+		and("i.created < ?", q.CreatedBefore.UnixNano())
+	}
+	if !q.UpdatedBefore.IsZero() {
+		and("i.updated < ?", q.UpdatedBefore.UnixNano())
+	}
+	if q.Stuck > 0 {
+		and(`(i.status = 'parked' OR i.next_attempt > 0
+			OR EXISTS (SELECT 1 FROM outbox o WHERE o.instance = i.id AND (o.parked = 1 OR o.next_attempt > 0))
+			OR `+openInstance+` AND i.updated < ? AND NOT EXISTS (SELECT 1 FROM timer t WHERE t.instance = i.id))`, now.Add(-q.Stuck).UnixNano())
+	}
+	return text, args
+}
+
+// Instances returns a page of instances, in the order of their ids. By Status
+// Parked it looks at those alone; by another, by age or for what is stuck it
+// looks at every row.
 func (e *Engine) Instances(ctx context.Context, q Query) (list []Instance, err error) {
 	if q.Limit == 0 {
 		q.Limit = MaxInstances
+	}
+	if q.Stuck < 0 {
+		return nil, &eventstore.InvalidError{Field: "stuck", Value: q.Stuck.String(), Reason: "must not be negative"}
 	}
 	if q.Limit < 1 || q.Limit > MaxInstances {
 		return nil, &eventstore.InvalidError{Field: "limit", Value: fmt.Sprint(q.Limit), Reason: fmt.Sprintf("must be 1 to %d", MaxInstances)}
@@ -101,22 +150,13 @@ func (e *Engine) Instances(ctx context.Context, q Query) (list []Instance, err e
 		FROM instance i
 		JOIN saga s ON s.id = i.saga
 		WHERE i.id > ? AND NOT (i.stray = 1 AND i.status <> 'parked')`
-	args := []any{q.After}
-	if q.Saga != "" {
-		query += " AND s.name = ?"
-		args = append(args, q.Saga)
-	}
-	if q.Status == Parked {
-		query += " AND i.status = 'parked'" // spelled out, for its index
-	} else if q.Status != "" {
-		query += " AND i.status = ?"
-		args = append(args, string(q.Status))
-	}
+	where, args := q.where(e.clock.Now())
+	args = append([]any{q.After}, args...)
 	err = each(ctx, e.db.Reader(), func(rows *sql.Rows) error {
 		i, err := scanView(rows)
 		list = append(list, i)
 		return err
-	}, query+" ORDER BY i.id LIMIT ?", append(args, q.Limit)...)
+	}, query+where+" ORDER BY i.id LIMIT ?", append(args, q.Limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("saga: instances: %w", err)
 	}
@@ -235,7 +275,13 @@ type PendingCommand struct {
 // Pending returns commands of the outbox that are not recorded as done, limit
 // at most, instance by instance, those of one in their order. Commands may
 // have been carried out already.
-func (e *Engine) Pending(ctx context.Context, limit int) (list []PendingCommand, err error) {
+func (e *Engine) Pending(ctx context.Context, limit int) ([]PendingCommand, error) {
+	return e.commandsOf(ctx, 0, limit)
+}
+
+// commandsOf is Pending of one instance, or of all where that is 0.
+func (e *Engine) commandsOf(ctx context.Context, instance int64, limit int) (list []PendingCommand, err error) {
+	only, args := only("o.instance", instance)
 	err = each(ctx, e.db.Reader(), func(rows *sql.Rows) error {
 		var c PendingCommand
 		var data string
@@ -249,8 +295,9 @@ func (e *Engine) Pending(ctx context.Context, limit int) (list []PendingCommand,
 		FROM outbox o
 		JOIN instance i ON i.id = o.instance
 		JOIN saga s ON s.id = i.saga
+		`+only+`
 		ORDER BY o.instance, o.sequence
-		LIMIT ?`, limit)
+		LIMIT ?`, append(args, limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("saga: pending commands: %w", err)
 	}
@@ -267,7 +314,13 @@ type PendingTimer struct {
 }
 
 // Timers returns pending timers, limit at most, the next due first.
-func (e *Engine) Timers(ctx context.Context, limit int) (list []PendingTimer, err error) {
+func (e *Engine) Timers(ctx context.Context, limit int) ([]PendingTimer, error) {
+	return e.timersOf(ctx, 0, limit)
+}
+
+// timersOf is Timers of one instance, or of all where that is 0.
+func (e *Engine) timersOf(ctx context.Context, instance int64, limit int) (list []PendingTimer, err error) {
+	only, args := only("t.instance", instance)
 	err = each(ctx, e.db.Reader(), func(rows *sql.Rows) error {
 		var t PendingTimer
 		var due int64
@@ -280,10 +333,19 @@ func (e *Engine) Timers(ctx context.Context, limit int) (list []PendingTimer, er
 		FROM timer t
 		JOIN instance i ON i.id = t.instance
 		JOIN saga s ON s.id = i.saga
+		`+only+`
 		ORDER BY t.due, s.name, i.key, t.name
-		LIMIT ?`, limit)
+		LIMIT ?`, append(args, limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("saga: timers: %w", err)
 	}
 	return list, nil
+}
+
+// only selects the rows of one instance, or all where that is 0.
+func only(column string, instance int64) (where string, args []any) {
+	if instance == 0 {
+		return "", nil
+	}
+	return "WHERE " + column + " = ?", []any{instance}
 }
