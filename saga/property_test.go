@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ type script struct {
 	inputs  map[time.Duration][]eventstore.Event
 	crash   func(point string) bool
 	dead    atomic.Bool
+	dying   sync.Mutex // held while crash is asked
 	crashes int
 	cut     context.CancelFunc // ends the Settle under way
 }
@@ -162,7 +164,10 @@ func (s *script) carry(ctx context.Context, cmd bus.Command) (eventstore.Commit,
 
 // boundary tells whether the process dies here.
 func (s *script) boundary(point string) bool {
-	if !s.dead.Load() && !s.crash(point) {
+	s.dying.Lock() // outcomes are recorded while commands are carried out
+	dies := s.dead.Load() || s.crash(point)
+	s.dying.Unlock()
+	if !dies {
 		return false
 	}
 	s.dead.Store(true)
