@@ -108,7 +108,7 @@ func refusedCommit(err error) bool {
 func (s *step) all(ctx context.Context, events []eventstore.Recorded, through eventstore.Anchor) error {
 	for i := range events {
 		e := &events[i]
-		if s.waiting(e.Stream) {
+		if s.waiting(e) {
 			if err := s.park(e, attempt{}); err != nil {
 				return err
 			}
@@ -143,6 +143,11 @@ func (s *step) excuse(ctx context.Context, err error) error {
 func (s *step) handle(ctx context.Context, e *eventstore.Recorded) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if len(s.v.discarded) > 0 {
+		if d, out := s.v.discarded[e.Position]; out {
+			return s.keepDiscarded(e, d)
+		}
 	}
 	h := s.v.def.handlers[e.Type]
 	if h == nil {
@@ -250,7 +255,7 @@ func (s *step) together(ctx context.Context, first int, events []eventstore.Reco
 	var fault error
 	undone := s.tx.Savepoint(func() error {
 		for at = range events {
-			if s.waiting(events[at].Stream) {
+			if s.waiting(&events[at]) {
 				waiting++
 			} else if fault = s.handle(ctx, &events[at]); fault != nil {
 				return fault
@@ -272,7 +277,7 @@ func (s *step) together(ctx context.Context, first int, events []eventstore.Reco
 		return failed, nil
 	}
 	for i := 0; waiting > 0; i++ {
-		if s.waiting(events[i].Stream) {
+		if s.waiting(&events[i]) {
 			waiting--
 			if err := s.park(&events[i], attempt{}); err != nil {
 				return nil, err

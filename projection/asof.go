@@ -98,7 +98,9 @@ func AsOf(ctx context.Context, dir string, log eventstore.LogReader, def *Defini
 	if err := past.begin(ctx, opts); err != nil {
 		return nil, err
 	}
-	live.equip(past.v, live.inherit)
+	if err := live.inheritFor(ctx, past.v); err != nil {
+		return nil, err
+	}
 	past.v.once, past.v.logger = true, nil
 	if err := past.foldTo(ctx, live, to, opts.Progress); err != nil {
 		return nil, fmt.Errorf("as of %d: %w", position, err)

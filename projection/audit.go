@@ -74,7 +74,9 @@ func Audit(ctx context.Context, dir string, log eventstore.LogReader, scratch st
 		return Audited{}, err
 	}
 	defer func() { err = errors.Join(err, v.db.Close(), own.remove(id)) }()
-	p.equip(v, p.inherit)
+	if err := p.inheritFor(ctx, v); err != nil {
+		return Audited{}, err
+	}
 	v.once, v.logger = true, nil
 	if err := p.fold(ctx, log, v, live.saved, func(int) error { return nil }); err != nil {
 		return Audited{}, err

@@ -23,6 +23,9 @@ var (
 	// ErrNoPrevious: there is no file before the live one that this program could
 	// go back to.
 	ErrNoPrevious = errors.New("projection: nothing to go back to")
+	// ErrNoFailure: there is no event at the position that was set aside, or not
+	// one whose turn it is.
+	ErrNoFailure = errors.New("projection: no such failure")
 	// ErrBuilding: not while a new file is being built.
 	ErrBuilding = errors.New("projection: being built")
 	// ErrClosed: the projection was closed.

@@ -109,7 +109,9 @@ func (p *Projection) openPrevious(ctx context.Context) (_ *view, err error) {
 	if err := eventstore.CheckCheckpoint(ctx, p.log, v.saved, p.def.name, rewoundRemedy); err != nil {
 		return nil, errors.Join(fmt.Errorf("projection %s: %s: %w", p.def.name, v.id, err), v.db.Close())
 	}
-	p.equip(v, p.inherit)
+	if err := p.inheritFor(ctx, v); err != nil {
+		return nil, errors.Join(err, v.db.Close())
+	}
 	v.once, v.logger = true, nil
 	return v, nil
 }

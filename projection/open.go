@@ -86,7 +86,9 @@ func (p *Projection) openUpgrade(ctx context.Context) error {
 			return err
 		}
 	}
-	p.equip(p.next, p.inherit)
+	if err := p.inheritFor(ctx, p.next); err != nil {
+		return err
+	}
 	return p.files.sweep(p.live.id, p.previous, p.next.id)
 }
 

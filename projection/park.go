@@ -128,19 +128,11 @@ func (p *Projection) releasePage(ctx context.Context, stream string) (n int, mor
 		return 0, false, err
 	}
 	defer p.unlock()
-	p.mu.Lock()
-	building := p.build != nil
-	p.mu.Unlock()
-	if building {
-		return 0, false, fmt.Errorf("%w: %s: release %q when the build has ended", ErrBuilding, p.def.name, stream)
+	v, err := p.settled(ctx, fmt.Sprintf("release %q", stream))
+	if err != nil {
+		return 0, false, err
 	}
-	v := p.live.view
 	defer p.publish()
-	if v.stale {
-		if err := v.load(ctx); err != nil {
-			return 0, false, err
-		}
-	}
 	if v.parked[stream] == 0 {
 		return 0, false, nil
 	}

@@ -137,7 +137,9 @@ func (p *Projection) rebuildFrom(ctx context.Context, log eventstore.LogReader, 
 			err = errors.Join(fmt.Errorf("rebuild: %w", err), p.discard(v))
 		}
 	}()
-	p.equip(v, p.inherit)
+	if err := p.inheritFor(ctx, v); err != nil {
+		return Rebuilt{}, err
+	}
 	v.once, v.logger = true, nil // what is set aside again was told before
 	if err := p.step(stepCreated); err != nil {
 		return Rebuilt{}, err
@@ -281,6 +283,20 @@ func (p *Projection) catchUp(ctx context.Context, v *view, report func(events in
 		report(n)
 	}
 	return v.saveScanned(ctx)
+}
+
+// inheritFor has a view that is built set aside what the live file has.
+func (p *Projection) inheritFor(ctx context.Context, v *view) (err error) {
+	p.equip(v, p.inherit)
+	live, _, err := p.pin()
+	if err != nil || live == nil {
+		return err
+	}
+	defer p.unpin(live)
+	if v.discarded, err = discards(ctx, live.db); err != nil {
+		return live.wrap(err)
+	}
+	return nil
 }
 
 // inherit is the verdict over an event that fails while a file is built: what

@@ -85,7 +85,7 @@ func (p *Projection) swap(v *view) error {
 			return errors.Join(err, unread)
 		}
 	}
-	v.once = false
+	v.once, v.discarded = false, nil
 	p.adopt(v)
 	drop := p.previous
 	if drop == v.id { // it went back

@@ -28,7 +28,7 @@ const lazyCheckpoint = 10_000
 var migrationFiles embed.FS
 
 // formats is the number of migrations.
-const formats = 1
+const formats = 2
 
 func migrations() fs.FS {
 	sub, err := fs.Sub(migrationFiles, "migration")
@@ -65,6 +65,9 @@ type view struct {
 	// verdict says what becomes of an event that failed for good.
 	verdict func(ctx context.Context, position int64) (Policy, error)
 	once    bool // a failing event is not retried
+	// discarded are events that a build leaves out, as the live file does, by
+	// position.
+	discarded map[int64]discarded
 
 	saved   eventstore.Anchor // the checkpoint in the file
 	through eventstore.Anchor // scanned; at or past saved
@@ -343,12 +346,15 @@ func (s *step) save(to eventstore.Anchor) error {
 	return found
 }
 
-// waiting tells whether events of the stream are parked.
-func (s *step) waiting(stream string) bool {
+// waiting tells whether the event has to wait for a parked one of its stream.
+func (s *step) waiting(e *eventstore.Recorded) bool {
 	if len(s.v.parked) == 0 && len(s.parked) == 0 {
 		return false
 	}
-	return s.v.parked[stream]+s.parked[stream] > 0
+	if _, out := s.v.discarded[e.Position]; out {
+		return false
+	}
+	return s.v.parked[e.Stream]+s.parked[e.Stream] > 0
 }
 
 // park puts an event aside. One that was not tried has the zero attempt.
