@@ -183,7 +183,7 @@ func attest(ctx context.Context, st *staging, options Options, least *testimony)
 // readEnd reads the end of the log from a store that has no writer.
 func (s *Store) readEnd(ctx context.Context) (tip, error) {
 	w := s.blankWriter()
-	err := s.read(ctx, "read its end", func(c *sqlite3.SQLiteConn) error { return w.load(c) })
+	err := s.read(ctx, "read its end", func(c *sqlite3.SQLiteConn) error { return w.loadEnds(c) })
 	return w.tip, err
 }
 

@@ -62,7 +62,7 @@ func TestVerifyFindsWhatWasChanged(t *testing.T) {
 		"index behind":        {[]string{`UPDATE meta SET indexed = indexed - 1`}, "should have"},
 		"index ahead":         {[]string{`UPDATE meta SET indexed = indexed + 1`}, "should have"},
 		"index forgotten":     {[]string{`UPDATE meta SET indexed = 0`}, "should have 0"},
-		"hole in a stream":    {[]string{`UPDATE events SET version = version + 1 WHERE stream_id = 1 AND version > 3`, `UPDATE stream_index SET version = version + 1000 WHERE stream_id = 1 AND version > 3`, `UPDATE stream_index SET version = version - 999 WHERE version > 1000`}, "versions 1 to"},
+		"hole in a stream":    {[]string{`UPDATE events SET version = version + 1 WHERE stream_id = 1 AND version > 3`, `UPDATE stream_index SET version = version + 1000 WHERE stream_id = 1 AND version > 3`, `UPDATE stream_index SET version = version - 999 WHERE version > 1000`}, "versions up to 15 are not each once"},
 		"batch's id":          {[]string{`UPDATE batches SET id = 'x' WHERE number = 3`}, `batch 3 ("x")`},
 		"batch's content":     {[]string{`UPDATE batches SET content = randomblob(32) WHERE number = 3`}, "batch 3"},
 		"batch's reach":       {[]string{`UPDATE batches SET last = last + 1 WHERE number = 3`}, "batch 3"},

@@ -70,8 +70,8 @@ type group struct {
 	wrote bool
 	// rows are those that are not stored yet, the values of one after another.
 	rows []driver.Value
-	// merging: it stores rows of the index, and nothing else.
-	merging bool
+	// moving: it stores rows of the index, and nothing else.
+	moving bool
 	// events are those that it stored.
 	events []streamEvents
 	conn   *sqlite3.SQLiteConn
@@ -108,7 +108,17 @@ func (g *group) run(c *sqlite3.SQLiteConn, requests []*request) (outcome, error)
 	case err != nil:
 		return undone, errors.Join(err, g.undo())
 	}
+	if err := g.w.index.follows(g.events); err != nil {
+		return undone, errors.Join(err, g.undo())
+	}
 	return g.commit()
+}
+
+// reached is a place of a group of appends at which tests kill the process.
+func (g *group) reached(p crash.Point) {
+	if !g.moving {
+		crash.At(p)
+	}
 }
 
 // commit ends the transaction. What it returns without an error is stored.
@@ -116,18 +126,18 @@ func (g *group) commit() (outcome, error) {
 	if g.conn.AutoCommit() {
 		return unknown, errEndedEarly
 	}
-	crash.At(crash.LogBeforeCommit)
+	g.reached(crash.LogBeforeCommit)
 	if err := g.w.statements.commit.exec(); err != nil {
 		return unknown, errors.Join(err, g.undo())
 	}
-	crash.At(crash.LogAfterCommit)
+	g.reached(crash.LogAfterCommit)
 	if err := g.inject("committed"); err != nil {
 		return unknown, err
 	}
 	if err := g.w.store.db.WAL().Committed(g.conn); err != nil {
 		return unknown, g.w.store.translate("commit", err)
 	}
-	crash.At(crash.LogChecked)
+	g.reached(crash.LogChecked)
 	return stored, nil
 }
 
@@ -136,7 +146,7 @@ func (g *group) inject(point string) error {
 	if g.w.inject == nil {
 		return nil
 	}
-	if g.merging {
+	if g.moving {
 		point = "index " + point
 	}
 	return g.w.inject(point, g.conn)

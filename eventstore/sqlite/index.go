@@ -71,6 +71,32 @@ func (x *streamIndex) find(stream, from, head int64, limit int) (first int64, po
 	return s.first + skip, slices.Clone(positions[:min(shown, limit)])
 }
 
+// follows returns ErrCorrupt where events do not go on from what is here: they
+// would be given a version twice. Of streams that are not here it knows nothing.
+func (x *streamIndex) follows(events []streamEvents) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	next := make(map[int64]int64, len(events))
+	for _, e := range events {
+		want, ok := next[e.stream]
+		if s, here := x.streams[e.stream]; !ok && here {
+			want, ok = s.first+int64(len(s.positions)), true
+		}
+		if ok && e.version != want {
+			return errVersion(e, want)
+		}
+		next[e.stream] = e.version + e.count
+	}
+	return nil
+}
+
+func errVersion(e streamEvents, want int64) error {
+	return &eventstore.CorruptError{
+		Where:  fmt.Sprintf("position %d", e.position),
+		Reason: fmt.Sprintf("its version in its stream is %d, and should be %d: restore the store from a backup", e.version, want),
+	}
+}
+
 // add takes in what was appended, in the order of the log. It returns
 // ErrCorrupt where a stream does not go on from what is here.
 func (x *streamIndex) add(events ...streamEvents) error {
@@ -90,10 +116,7 @@ func (x *streamIndex) addLocked(e streamEvents) error {
 		s.first = e.version
 	}
 	if next := s.first + int64(len(s.positions)); e.version != next {
-		return &eventstore.CorruptError{
-			Where:  fmt.Sprintf("position %d", e.position),
-			Reason: fmt.Sprintf("its version in its stream is %d, and should be %d: restore the store from a backup", e.version, next),
-		}
+		return errVersion(e, next)
 	}
 	for i := range e.count {
 		s.positions = append(s.positions, e.position+i)
@@ -130,9 +153,13 @@ func (x *streamIndex) leaveLocked(through int64) {
 }
 
 const (
+	// selectIndexed returns through which position the table has every event, and
+	// whether it leads to the event there and to the one after it.
 	selectIndexed = `
-		SELECT indexed
-		FROM meta`
+		SELECT m.indexed,
+		       (SELECT COUNT(*) FROM events AS e JOIN stream_index AS i ON i.stream_id = e.stream_id AND i.version = e.version AND i.position = e.position WHERE e.position = m.indexed),
+		       (SELECT COUNT(*) FROM events AS e JOIN stream_index AS i ON i.stream_id = e.stream_id AND i.version = e.version WHERE e.position = m.indexed + 1)
+		FROM meta AS m`
 	selectNewest = `
 		SELECT position, stream_id, version
 		FROM events NOT INDEXED
@@ -141,18 +168,26 @@ const (
 		ORDER BY position`
 )
 
-// follow takes in what the log has up to head, and lets go of what the table
-// has.
-func (x *streamIndex) follow(c *sqlite3.SQLiteConn, head int64) error {
+// follow takes in what the log at path has up to head, and lets go of what the
+// table has. What the table says of itself is not taken on trust: versions are
+// given by it, and streams read.
+func (x *streamIndex) follow(c *sqlite3.SQLiteConn, path string, head int64) error {
+	if x.reaches(head) {
+		return nil
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	err := query(c, selectIndexed, 1, func(r *row) error {
-		if through := r.int(0); r.err == nil && through > x.through {
+	err := query(c, selectIndexed, 3, func(r *row) error {
+		through := r.int(0)
+		if r.err == nil && (through > 0 && r.int(1) != 1 || r.int(2) != 0) {
+			return errIndexEnd(path, through)
+		}
+		if through > x.through {
 			x.leaveLocked(through)
 		}
 		return nil
 	})
-	if err != nil || x.end >= head {
+	if x.end = max(x.end, x.through); err != nil || x.end >= head {
 		return err
 	}
 	return query(c, selectNewest, 3, func(r *row) error {
@@ -167,31 +202,28 @@ func (x *streamIndex) follow(c *sqlite3.SQLiteConn, head int64) error {
 	}, x.end, head)
 }
 
-// selectIsIndexed tells of a position, and of the one after it, whether the
-// table leads to its event.
-const selectIsIndexed = `
-	SELECT (SELECT COUNT(*) FROM events AS e JOIN stream_index AS i ON i.stream_id = e.stream_id AND i.version = e.version AND i.position = e.position WHERE e.position = ?1),
-	       (SELECT COUNT(*) FROM events AS e JOIN stream_index AS i ON i.stream_id = e.stream_id AND i.version = e.version WHERE e.position = ?1 + 1)`
+// reaches tells whether nothing up to head is unknown.
+func (x *streamIndex) reaches(head int64) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.end >= head
+}
 
-// loadIndex reads the index of the log at path that ends at head. What it says
-// of itself is not taken on trust: versions are given by it.
+func errIndexEnd(path string, through int64) error {
+	return &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("the index of streams does not end at position %d as it says; the log may be whole: %s", through, remake)}
+}
+
+// remake says what to do about an index that is not what the log says.
+const remake = "restore the store, from a copy of its own directory if there is no backup: that makes the index anew from the log"
+
+// loadIndex reads the index of the log at path that ends at head.
 func loadIndex(c *sqlite3.SQLiteConn, path string, head int64) (*streamIndex, error) {
-	x := &streamIndex{}
-	if err := x.follow(c, head); err != nil {
+	x := &streamIndex{end: -1} // so that even an empty log is looked at
+	if err := x.follow(c, path, head); err != nil {
 		return nil, err
 	}
-	sound := x.through <= head
-	if sound {
-		err := query(c, selectIsIndexed, 2, func(r *row) error {
-			sound = (x.through == 0 || r.int(0) == 1) && r.int(1) == 0
-			return nil
-		}, x.through)
-		if err != nil {
-			return nil, err
-		}
-	}
-	if !sound {
-		return nil, &eventstore.CorruptError{Where: path, Reason: fmt.Sprintf("the index of streams does not end at position %d as it says: restore it from a backup", x.through)}
+	if x.through > head {
+		return nil, errIndexEnd(path, x.through)
 	}
 	return x, nil
 }
@@ -209,40 +241,54 @@ const (
 		SET indexed = ?`
 )
 
-// merge moves the index into its table, in a transaction of its own, once it has
+// move moves the index into its table, in a transaction of its own, once it has
 // so many events as Options say. It is sorted: one that has many streams is
 // written page by page then, and not a page an event.
-func (w *writer) merge() error {
+func (w *writer) move() error {
 	size := w.index.size()
-	if size < w.mergeAt {
+	if size < w.moveAt {
 		return nil
 	}
 	err := raw(w.conn, func(c *sqlite3.SQLiteConn) error {
 		if err := w.store.db.WAL().Admit(c); err != nil {
 			return err
 		}
-		return w.mergeInto(c)
+		return w.moveInto(c)
 	})
 	if file.IsConstraint(err) {
-		err = &eventstore.CorruptError{Where: w.store.path(logName), Reason: fmt.Sprintf("the index of streams has events after position %d already: restore it from a backup", w.index.through)}
+		err = errIndexEnd(w.store.path(logName), w.index.through)
 	}
 	if err != nil {
-		w.mergeAt = size + int64(w.store.options.IndexEvents)/4 + 1 // and not with each append
+		w.moveAt = size + int64(w.store.options.IndexEvents)/4 + 1 // and not with each append
 		return err
 	}
 	w.index.leave(w.tip.position)
-	w.mergeAt = int64(w.store.options.IndexEvents)
+	w.moveAt = int64(w.store.options.IndexEvents)
 	return nil
 }
 
-func (w *writer) mergeInto(c *sqlite3.SQLiteConn) error {
-	g := &group{w: w, conn: c, merging: true}
+// maxUnindexed is how many times Options.IndexEvents may be in memory where the
+// table cannot be written: then appends are refused, as by a full disk.
+const maxUnindexed = 8
+
+// boundIndex moves an index that has grown to its limit, before more is
+// appended.
+func (w *writer) boundIndex() error {
+	if w.index.size() < maxUnindexed*int64(w.store.options.IndexEvents) {
+		return nil
+	}
+	w.moveAt = 0
+	return w.move()
+}
+
+func (w *writer) moveInto(c *sqlite3.SQLiteConn) error {
+	g := &group{w: w, conn: c, moving: true}
 	if err := w.statements.begin.exec(); err != nil {
 		return err
 	}
-	err := g.index()
+	err := g.insertIndex()
 	if err == nil {
-		crash.At(crash.IndexMerged)
+		crash.At(crash.IndexMoved)
 		if _, err = g.commit(); err == nil {
 			crash.At(crash.IndexCommitted)
 		}
@@ -254,8 +300,8 @@ func (w *writer) mergeInto(c *sqlite3.SQLiteConn) error {
 	return errors.Join(err, g.undo())
 }
 
-// index writes the rows of the index that are not in its table.
-func (g *group) index() error {
+// insertIndex writes the rows of the index that are not in its table.
+func (g *group) insertIndex() error {
 	x := g.w.index // which nobody else changes
 	for _, stream := range slices.Sorted(maps.Keys(x.streams)) {
 		s := x.streams[stream]

@@ -22,7 +22,7 @@ import (
 // to the other must find each in one of them.
 func TestAStreamIsReadWholeWhileItsIndexMoves(t *testing.T) {
 	const appends, streams = 1500, 3
-	s := open(t, t.TempDir(), &sqlite.Options{IndexEvents: 2})
+	s := open(t, t.TempDir(), &sqlite.Options{IndexEvents: 2, Durability: sqlite.Relaxed})
 	beside, err := sqlite.OpenReadOnly(t.Context(), s.Dir())
 	require.NoError(t, err)
 	defer func() { require.NoError(t, beside.Close()) }()
@@ -113,6 +113,98 @@ func TestAnIndexThatCannotMoveIsMovedLater(t *testing.T) {
 	sound(t, s)
 }
 
+// What cannot be moved is kept in memory, up to a limit.
+func TestAnIndexThatCannotMoveIsBounded(t *testing.T) {
+	s := open(t, t.TempDir(), &sqlite.Options{IndexEvents: 4})
+	s.Inject(func(point string, exec func(string) error) error {
+		if point == "index write" {
+			return exec(`PRAGMA max_page_count = 1; INSERT INTO snapshots VALUES ('s', 'f', 1, zeroblob(1 << 20), zeroblob(32))`)
+		}
+		return nil
+	})
+	var err error
+	stored := 0
+	for ; err == nil && stored < 100; stored++ {
+		_, err = s.Append(t.Context(), write("ride-1", eventstore.Exactly(int64(stored)), event("asked", "x")))
+	}
+	require.ErrorIs(t, err, eventstore.ErrBusy)
+	require.ErrorIs(t, err, sqlite.ErrDiskFull)
+	require.EqualValues(t, 8*4, s.Unindexed())
+	require.NoError(t, s.Err())
+	s.Inject(nil)
+	require.NoError(t, s.LimitPages(-1))
+	appendTo(t, s, write("ride-1", eventstore.Exactly(8*4), event("asked", "x")))
+	require.EqualValues(t, 1, s.Unindexed())
+	sound(t, s)
+}
+
+// Who reads after Reopen finds what is appended after it.
+func TestTheIndexIsExchangedByReopen(t *testing.T) {
+	s := open(t, t.TempDir(), &sqlite.Options{IndexEvents: 100, Logger: quiet.Logger})
+	appendTo(t, s, batch("a"))
+	stopAt(t, s, "b")
+	s.Inject(nil)
+	require.NoError(t, s.Reopen(t.Context()))
+	appendTo(t, s, batch("c"))
+	events, err := s.ReadStream(t.Context(), "ride-1", 1, 100)
+	require.NoError(t, err)
+	require.Len(t, events, 6)
+	sound(t, s)
+}
+
+// Who sees the head finds its event in its stream.
+func TestWhatTheHeadShowsIsInItsStream(t *testing.T) {
+	const appends = 2000
+	s := open(t, t.TempDir(), &sqlite.Options{IndexEvents: 100, Durability: sqlite.Relaxed})
+	done := make(chan error, 1)
+	go func() {
+		for i := range appends {
+			if _, err := s.Append(context.Background(), write("ride-1", eventstore.Exactly(int64(i)), event("asked", "x"))); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for head := int64(0); head < appends; {
+		var err error
+		head, err = s.Wait(t.Context(), head)
+		require.NoError(t, err)
+		events, err := s.ReadStream(t.Context(), "ride-1", head, 1)
+		require.NoError(t, err)
+		require.Len(t, events, 1, "position %d", head)
+	}
+	require.NoError(t, <-done)
+}
+
+// Verify finds nothing in a sound log whose index moves beneath it.
+func TestVerifyBesideAMovingIndex(t *testing.T) {
+	s := open(t, t.TempDir(), &sqlite.Options{IndexEvents: 3, Durability: sqlite.Relaxed, Logger: quiet.Logger})
+	beside, err := sqlite.OpenReadOnly(t.Context(), s.Dir())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, beside.Close()) }()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			if _, err := s.Append(context.Background(), write(fmt.Sprintf("ride-%d", i%5), eventstore.Any(), event("asked", "x"))); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for range 20 {
+		for _, r := range []*sqlite.Store{s, beside} {
+			report, err := r.Verify(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, report.Findings)
+		}
+	}
+	stop()
+	require.NoError(t, <-done)
+}
+
 func TestAnIndexWhoseMoveFailsStopsTheStore(t *testing.T) {
 	for _, at := range []string{"index write", "index committed"} {
 		t.Run(at, func(t *testing.T) {
@@ -156,7 +248,24 @@ func TestAnIndexThatSaysMoreOrLessThanItHasIsRefused(t *testing.T) {
 			change(t, dir, statements...)
 			_, err := sqlite.Open(t.Context(), dir, nil)
 			require.ErrorIs(t, err, eventstore.ErrCorrupt)
-			require.ErrorContains(t, err, "restore it from a backup")
+			require.ErrorContains(t, err, "makes the index anew")
+			r, err := sqlite.OpenReadOnly(t.Context(), dir)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, r.Close()) }()
+			_, err = r.ReadStream(t.Context(), "ride-1", 1, 100)
+			require.ErrorIs(t, err, eventstore.ErrCorrupt)
+
+			dst := filepath.Join(t.TempDir(), "restored")
+			_, err = sqlite.Restore(t.Context(), dir, dst, &sqlite.RestoreOptions{AcceptLoss: true}) // there is no manifest
+			require.NoError(t, err)
+			s := open(t, dst, nil)
+			require.Len(t, all(t, s), 60)
+			require.Zero(t, s.Unindexed())
+			for _, text := range []string{"UPDATE stream_index SET position = 2", "DELETE FROM stream_index", "UPDATE meta SET indexed = -1"} {
+				require.ErrorContains(t, s.WriterExec(text), "append-only", text)
+			}
+			appendTo(t, s, write("ride-1", eventstore.Exactly(14), event("asked", "x")))
+			sound(t, s)
 		})
 	}
 }

@@ -279,11 +279,19 @@ const (
 		FROM sqlite_sequence`
 )
 
-// load reads what the writer must know. It reads the ends of tables, and of the
-// log what the table of its index does not have, IndexEvents at most, unless
-// that could not be written: opening takes as long for a million events as for
-// that many.
+// load reads what the writer must know: the ends of tables, and of the log what
+// the table of its index does not have, IndexEvents at most unless that could
+// not be written. So opening takes as long for a million events as for that many.
 func (w *writer) load(c *sqlite3.SQLiteConn) error {
+	if err := w.loadEnds(c); err != nil {
+		return err
+	}
+	var err error
+	w.index, err = loadIndex(c, w.store.path(logName), w.tip.position)
+	return err
+}
+
+func (w *writer) loadEnds(c *sqlite3.SQLiteConn) error {
 	t, part := &w.tip, int64(0)
 	err := query(c, selectLastEvent, 4, func(r *row) error {
 		t.position, t.hash, t.time, part = r.int(0), r.hash(1), r.int(2), r.int(3)
@@ -314,13 +322,8 @@ func (w *writer) load(c *sqlite3.SQLiteConn) error {
 	case batch != t.batch:
 		return &eventstore.CorruptError{Where: w.store.db.Path(), Reason: fmt.Sprintf("the batches end at number %d, but %d was given to one: restore it from a backup", t.batch, batch)}
 	}
-	err = query(c, selectTypes, 2, func(r *row) error {
+	return query(c, selectTypes, 2, func(r *row) error {
 		w.types[r.text(1)] = r.int(0)
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	w.index, err = loadIndex(c, w.store.path(logName), t.position)
-	return err
 }

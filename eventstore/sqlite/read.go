@@ -135,7 +135,7 @@ func (s *Store) readStream(c *sqlite3.SQLiteConn, p *page, stream string, from, 
 		return err
 	}
 	if s.tip.Load() == nil { // another process appends
-		if err := s.index.follow(c, head); err != nil {
+		if err := s.index.follow(c, s.path(logName), head); err != nil {
 			return err
 		}
 	}

@@ -236,7 +236,7 @@ func (w *writer) takeUp(ctx context.Context) (err error) {
 	s.db = db
 	w.conn, w.statements = fresh.conn, fresh.statements
 	w.tip, w.streams, w.types = fresh.tip, fresh.streams, fresh.types
-	w.index, w.mergeAt, s.index = fresh.index, fresh.mergeAt, fresh.index
+	w.index, w.moveAt, s.index = fresh.index, fresh.moveAt, fresh.index
 	s.resume(w.tip)
 	return nil
 }

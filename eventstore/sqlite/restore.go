@@ -326,6 +326,11 @@ func (s *Store) openCopy(ctx context.Context) error {
 // end.
 func (r *restoration) verify(ctx context.Context, s *Store) (end tip, err error) {
 	report, err := s.verifyLog(ctx)
+	if err == nil && slices.ContainsFunc(report.Findings, func(f eventstore.Finding) bool { return f.Remedy == remake }) {
+		if err = s.remakeIndex(ctx); err == nil {
+			report, err = s.verifyLog(ctx)
+		}
+	}
 	if err != nil {
 		return end, err
 	}

@@ -46,7 +46,7 @@ type Store struct {
 	failed  atomic.Pointer[error]         // why writes have stopped, nil while they have not
 	stopped atomic.Pointer[chan struct{}] // closed once they have
 	names   names
-	index   *streamIndex // the writer's; where read-only, of what was looked for so far
+	index   *streamIndex // the writer's; where read-only, up to the head that a stream was last read at
 
 	gate       gate  // of calls that use the files: db, and all that comes from it
 	unreadable error // why db is closed after a Reopen that failed; of the gate

@@ -311,9 +311,28 @@ const (
 		LIMIT ?`
 )
 
+// index checks that the index of streams leads to every event that it should
+// have, and to nothing else.
+func (v *verification) index(ctx context.Context) error {
+	for _, text := range []string{selectUnindexed, selectIndexSize} {
+		err := v.store.read(ctx, "verify", func(c *sqlite3.SQLiteConn) error {
+			return longQuery(ctx, c, text, 2, func(r *row) error {
+				return v.add(eventstore.Finding{File: logName, Place: r.text(0), Reason: r.text(1), Remedy: remake})
+			}, v.head, int64(MaxFindings))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // relations checks what the chains do not say by themselves.
 func (v *verification) relations(ctx context.Context) error {
-	for _, text := range []string{selectUnindexed, selectIndexSize, selectStrays, selectTornBatches, selectOrphans, selectMisfiled} {
+	if err := v.index(ctx); err != nil {
+		return err
+	}
+	for _, text := range []string{selectStrays, selectTornBatches, selectOrphans, selectMisfiled} {
 		err := v.store.read(ctx, "verify", func(c *sqlite3.SQLiteConn) error {
 			return longQuery(ctx, c, text, 2, func(r *row) error {
 				return v.found(r.text(0), "%s", r.text(1))
@@ -343,14 +362,16 @@ const (
 		WHERE id = ?`
 )
 
-// versions finds streams whose versions are not 1 to as many as they have
-// events.
+// versions finds streams that have not each version from 1 on, once.
 func (v *verification) versions(ctx context.Context) error {
-	type holed struct{ stream, first, last, events int64 }
+	type holed struct {
+		stream, last, events int64
+		damaged              bool
+	}
 	var s holed
 	var found []holed
 	end := func() error {
-		if s.events > 0 && (s.first != 1 || s.last != s.events) {
+		if s.damaged {
 			if found = append(found, s); len(found) >= MaxFindings {
 				return errEnough
 			}
@@ -364,10 +385,12 @@ func (v *verification) versions(ctx context.Context) error {
 				if err := end(); err != nil {
 					return err
 				}
-				s = holed{stream: stream, first: version}
+				s = holed{stream: stream}
 			}
-			s.last = version
 			s.events++
+			if s.last++; version != s.last {
+				s.damaged, s.last = true, version
+			}
 			return nil
 		}, v.head)
 		if err == nil {
@@ -385,7 +408,7 @@ func (v *verification) versions(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := v.found("stream "+name, "it has %d events with versions %d to %d", s.events, s.first, s.last); err != nil {
+			if err := v.found("stream "+name, "it has %d events, and their versions up to %d are not each once", s.events, s.last); err != nil {
 				return err
 			}
 		}

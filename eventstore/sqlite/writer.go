@@ -103,7 +103,7 @@ type writer struct {
 	streams    *cache[string, streamState]
 	types      map[string]int64
 	index      *streamIndex
-	mergeAt    int64 // events in the index, to move them into its table
+	moveAt     int64 // events in the index, to move them into its table
 }
 
 // streamState is what the writer knows of a stream. No number: no stream.
@@ -122,7 +122,7 @@ func (w *writer) close() error {
 
 // blankWriter returns a writer that knows nothing yet.
 func (s *Store) blankWriter() *writer {
-	return &writer{store: s, turn: make(chan struct{}, 1), patience: reopenPatience, streams: newCache[string, streamState](s.options.CachedStreams), types: map[string]int64{}, mergeAt: int64(s.options.IndexEvents)}
+	return &writer{store: s, turn: make(chan struct{}, 1), patience: reopenPatience, streams: newCache[string, streamState](s.options.CachedStreams), types: map[string]int64{}, moveAt: int64(s.options.IndexEvents)}
 }
 
 // aloneAfter is after how many groups of one request appenders are taken to be
@@ -195,7 +195,7 @@ func (w *writer) tend() {
 	if w.store.Err() != nil {
 		return
 	}
-	if err := w.merge(); err != nil && !isPassing(err) {
+	if err := w.move(); err != nil && !isPassing(err) {
 		w.store.stop(w.store.translate("move the index of streams into it", err))
 		return
 	}
@@ -289,6 +289,9 @@ func (w *writer) attempt(requests []*request) (again []*request) {
 		return nil
 	}
 	if err := raw(w.conn, w.store.db.WAL().Admit); err != nil {
+		return w.refuseAll(requests, err)
+	}
+	if err := w.boundIndex(); err != nil {
 		return w.refuseAll(requests, err)
 	}
 	g, how, err := w.transact(requests, false)
@@ -386,8 +389,8 @@ func (w *writer) accept(g *group) {
 	for name, s := range g.streams {
 		w.streams.put(name, s)
 	}
-	if err := w.index.add(g.events...); err != nil {
-		w.store.stop(err) // the next append would be given a version that is taken
+	if err := w.index.add(g.events...); err != nil { // which follows said of them before they were stored
+		w.store.stop(err)
 	}
 	for name, id := range g.types {
 		w.types[name] = id

@@ -25,9 +25,9 @@ const (
 	LogChecked Point = "log-checked"
 	// LogPublished: readers see the group, nobody has been answered.
 	LogPublished Point = "log-published"
-	// IndexMerged: the index of streams is written into its table, COMMIT is not
+	// IndexMoved: the index of streams is written into its table, COMMIT is not
 	// issued.
-	IndexMerged Point = "index-merged"
+	IndexMoved Point = "index-moved"
 	// IndexCommitted: it is committed, the one in memory is as it was.
 	IndexCommitted Point = "index-committed"
 )
@@ -172,7 +172,7 @@ const (
 // Points are all places.
 func Points() []Point {
 	return []Point{
-		LogBegun, LogHalfBatch, LogSnapshot, LogBeforeCommit, LogAfterCommit, LogChecked, LogPublished, IndexMerged, IndexCommitted,
+		LogBegun, LogHalfBatch, LogSnapshot, LogBeforeCommit, LogAfterCommit, LogChecked, LogPublished, IndexMoved, IndexCommitted,
 		WitnessWritten, WitnessRenamed, StoreDir, StoreLock, FileMade, FileMigrated, StoreIdentified, StoreLoaded, StoreDrained, StoreWitnessed,
 		ViewApplied, ViewBeforeCommit, ViewCommitted, ViewMade, ViewLooked, ViewBuilding, ViewPaused, ViewCaughtUp, ViewCompared,
 		ViewSettled, ViewPointerWritten, ViewPointerRenamed, ViewSwapped, ViewRemoved, ViewWentBack,

@@ -33,7 +33,7 @@ CREATE TABLE stream_index (
 
 INSERT INTO stream_index (stream_id, version, position)
 SELECT stream_id, version, position
-FROM old_events
+FROM old_events NOT INDEXED
 ORDER BY stream_id, version;
 
 -- Through which position stream_index has every event, and no other.
@@ -62,4 +62,23 @@ CREATE TRIGGER events_are_not_deleted
 BEFORE DELETE ON events
 BEGIN
   SELECT RAISE(ABORT, 'the log is append-only: events are not deleted');
+END;
+
+CREATE TRIGGER stream_index_is_not_changed
+BEFORE UPDATE ON stream_index
+BEGIN
+  SELECT RAISE(ABORT, 'the log is append-only: the index of streams is not changed');
+END;
+
+CREATE TRIGGER stream_index_is_not_deleted
+BEFORE DELETE ON stream_index
+BEGIN
+  SELECT RAISE(ABORT, 'the log is append-only: the index of streams is not deleted');
+END;
+
+CREATE TRIGGER indexed_does_not_go_back
+BEFORE UPDATE OF indexed ON meta
+WHEN new.indexed < old.indexed
+BEGIN
+  SELECT RAISE(ABORT, 'the log is append-only: the index of streams does not go back');
 END;
