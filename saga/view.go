@@ -279,9 +279,27 @@ func (e *Engine) Pending(ctx context.Context, limit int) ([]PendingCommand, erro
 	return e.commandsOf(ctx, 0, limit)
 }
 
+const (
+	selectCommands = `
+		SELECT s.name, i.key, o.sequence, o.id, o.type, o.data, o.undo, o.parked, o.attempts, o.next_attempt, o.reason
+		FROM outbox o
+		JOIN instance i ON i.id = o.instance
+		JOIN saga s ON s.id = i.saga`
+	allCommands = selectCommands + `
+		ORDER BY o.instance, o.sequence
+		LIMIT ?`
+	commandsOfOne = selectCommands + `
+		WHERE o.instance = ?
+		ORDER BY o.sequence
+		LIMIT ?`
+)
+
 // commandsOf is Pending of one instance, or of all where that is 0.
 func (e *Engine) commandsOf(ctx context.Context, instance int64, limit int) (list []PendingCommand, err error) {
-	only, args := only("o.instance", instance)
+	query, args := allCommands, []any{limit}
+	if instance != 0 {
+		query, args = commandsOfOne, []any{instance, limit}
+	}
 	err = each(ctx, e.db.Reader(), func(rows *sql.Rows) error {
 		var c PendingCommand
 		var data string
@@ -290,14 +308,7 @@ func (e *Engine) commandsOf(ctx context.Context, instance int64, limit int) (lis
 		c.Data, c.NextAttempt = json.RawMessage(data), instant(next)
 		list = append(list, c)
 		return err
-	}, `
-		SELECT s.name, i.key, o.sequence, o.id, o.type, o.data, o.undo, o.parked, o.attempts, o.next_attempt, o.reason
-		FROM outbox o
-		JOIN instance i ON i.id = o.instance
-		JOIN saga s ON s.id = i.saga
-		`+only+`
-		ORDER BY o.instance, o.sequence
-		LIMIT ?`, append(args, limit)...)
+	}, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("saga: pending commands: %w", err)
 	}
@@ -318,9 +329,27 @@ func (e *Engine) Timers(ctx context.Context, limit int) ([]PendingTimer, error) 
 	return e.timersOf(ctx, 0, limit)
 }
 
+const (
+	selectTimers = `
+		SELECT s.name, i.key, t.name, t.due, t.held
+		FROM timer t
+		JOIN instance i ON i.id = t.instance
+		JOIN saga s ON s.id = i.saga`
+	allTimers = selectTimers + `
+		ORDER BY t.due, s.name, i.key, t.name
+		LIMIT ?`
+	timersOfOne = selectTimers + `
+		WHERE t.instance = ?
+		ORDER BY t.due, t.name
+		LIMIT ?`
+)
+
 // timersOf is Timers of one instance, or of all where that is 0.
 func (e *Engine) timersOf(ctx context.Context, instance int64, limit int) (list []PendingTimer, err error) {
-	only, args := only("t.instance", instance)
+	query, args := allTimers, []any{limit}
+	if instance != 0 {
+		query, args = timersOfOne, []any{instance, limit}
+	}
 	err = each(ctx, e.db.Reader(), func(rows *sql.Rows) error {
 		var t PendingTimer
 		var due int64
@@ -328,24 +357,9 @@ func (e *Engine) timersOf(ctx context.Context, instance int64, limit int) (list 
 		t.Due = time.Unix(0, due).UTC()
 		list = append(list, t)
 		return err
-	}, `
-		SELECT s.name, i.key, t.name, t.due, t.held
-		FROM timer t
-		JOIN instance i ON i.id = t.instance
-		JOIN saga s ON s.id = i.saga
-		`+only+`
-		ORDER BY t.due, s.name, i.key, t.name
-		LIMIT ?`, append(args, limit)...)
+	}, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("saga: timers: %w", err)
 	}
 	return list, nil
-}
-
-// only selects the rows of one instance, or all where that is 0.
-func only(column string, instance int64) (where string, args []any) {
-	if instance == 0 {
-		return "", nil
-	}
-	return "WHERE " + column + " = ?", []any{instance}
 }
