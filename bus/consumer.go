@@ -143,3 +143,22 @@ type ConsumerStatus struct {
 	// NextAttempt is when a consumer that is backing off is tried again.
 	NextAttempt time.Time
 }
+
+// Lag is how many positions the log is ahead of the consumer. See
+// Router.LagTime for how long the first of them has waited.
+func (s ConsumerStatus) Lag() int64 { return max(s.Head-s.Checkpoint, 0) }
+
+// String returns the state in one line: "running", "catching up: 12 of 4711",
+// "blocked at 4711: …".
+func (s ConsumerStatus) String() string {
+	switch {
+	case s.Err != nil && s.Position > 0:
+		return fmt.Sprintf("%s at %d: %v", s.State, s.Position, s.Err)
+	case s.Err != nil:
+		return fmt.Sprintf("%s: %v", s.State, s.Err)
+	case s.State == StateCatchingUp:
+		return fmt.Sprintf("%s: %d of %d", s.State, max(s.Checkpoint, 0), s.Head)
+	default:
+		return string(s.State)
+	}
+}

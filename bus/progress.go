@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/leat-go/leat/eventstore"
 )
 
 // progress is where a lane stands, and how others wait for it. Its signals are
@@ -183,6 +185,23 @@ func (r *Router) Status() []ConsumerStatus {
 		status[i] = l.progress.status(l.name, r.head.Load())
 	}
 	return status
+}
+
+// LagTime returns how long the first event that a consumer has not scanned has
+// waited, by the clock of now, which is that of the log's times; 0 where there
+// is none. It reads one event of the log.
+func (r *Router) LagTime(ctx context.Context, s ConsumerStatus, now time.Time) (time.Duration, error) {
+	if s.Lag() == 0 {
+		return 0, nil
+	}
+	page, err := r.log.ReadLog(ctx, max(s.Checkpoint, 0), 1, eventstore.Filter{})
+	if err != nil {
+		return 0, fmt.Errorf("bus: lag of %q: %w", s.Name, err)
+	}
+	if len(page.Events) == 0 {
+		return 0, nil
+	}
+	return max(now.Sub(page.Events[0].RecordedAt()), 0), nil
 }
 
 // Resume has a blocked consumer, or one that is backing off, tried again at

@@ -91,7 +91,10 @@ func (p *Projection) openPrevious(ctx context.Context) (_ *view, err error) {
 	switch {
 	case id == fileID{} || !exists(p.files.path(id)):
 		return nil, fmt.Errorf("%w: %s: nothing was exchanged yet, or the file was removed", ErrNoPrevious, p.def.name)
-	case id.version != p.def.version:
+	case id.version > p.def.version:
+		return nil, fmt.Errorf("%w: %s: the file before is of version %d, this program defines %d: run the newer program, which builds it anew",
+			ErrNoPrevious, p.def.name, id.version, p.def.version)
+	case id.version < p.def.version:
 		return nil, fmt.Errorf("%w: %s: the file before is of version %d, this program defines %d: run the program that defines %d, which goes back to it",
 			ErrNoPrevious, p.def.name, id.version, p.def.version, id.version)
 	}

@@ -223,9 +223,11 @@ func (p *Projection) Apply(ctx context.Context, page bus.Page) error {
 	}
 	defer p.unlock()
 	v := p.target()
+	before := v.through.Position
 	v.ahead, _ = page.Prepared.(*ahead)
 	err := v.apply(ctx, page)
 	v.ahead = nil
+	p.countBuilt(v, page, before)
 	if errors.Is(err, bus.ErrCheckpointMoved) {
 		v.stale = true
 		err = &bus.BlockedError{Position: v.saved.Position, Err: err}
@@ -237,6 +239,25 @@ func (p *Projection) Apply(ctx context.Context, page bus.Page) error {
 	}
 	p.publish()
 	return err
+}
+
+// countBuilt counts the events of a page that were applied to a file that is
+// built, which was at before.
+func (p *Projection) countBuilt(v *view, page bus.Page, before int64) {
+	if v != p.next {
+		return
+	}
+	applied := int64(0)
+	for i := range page.Events {
+		if at := page.Events[i].Position; at > before && at <= v.through.Position {
+			applied++
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.build != nil {
+		p.build.events += applied
+	}
 }
 
 // note keeps what Status says of the last page.

@@ -101,7 +101,8 @@ type rebuilding struct {
 //
 // progress may be nil; it is called after every page, in another goroutine that
 // Rebuild waits for and whose thread may have a low priority. It must not panic,
-// and not append: others would wait for that.
+// and not append: others would wait for that. Of the projection it may ask for
+// nothing but Status: the live file may be held.
 //
 // An event that fails and that the live file has as a dead letter or parked is
 // set aside in the new file as well; any other failing event ends the rebuild

@@ -36,6 +36,12 @@ type Status struct {
 	State   State
 	// Position is how far the live file is, Head how far the log.
 	Position, Head int64
+	// Lag is how many positions the log is ahead of the live file. Waiting is
+	// when the first event that it has a handler for and has not applied was
+	// recorded, zero where there is none among the next eventstore.MaxScan: see
+	// LagTime.
+	Lag     int64
+	Waiting time.Time
 	// Failed is the position of the failing event, Attempts how often it was
 	// tried, Reason why it fails, NextAttempt when it is tried again (zero
 	// where it is not).
@@ -50,8 +56,17 @@ type Status struct {
 	// BuildingVersion the version it will have.
 	Building        *Progress
 	BuildingVersion int
-	// Err says why Head could not be read.
+	// Err says why the log could not be read.
 	Err error
+}
+
+// LagTime is how long the first event that is not applied has waited, by the
+// clock of now, which is that of the log's times.
+func (s Status) LagTime(now time.Time) time.Duration {
+	if s.Waiting.IsZero() {
+		return 0
+	}
+	return max(now.Sub(s.Waiting), 0)
 }
 
 // String returns the state in one line.
@@ -75,8 +90,22 @@ func (s Status) String() string {
 }
 
 // Status returns what the projection is doing. It waits for nothing that Apply
-// or a build does.
+// or a build does, but reads the log.
 func (p *Projection) Status() Status {
+	s := p.status()
+	if s.Err != nil || s.Lag == 0 {
+		return s
+	}
+	page, err := p.log.ReadLog(context.Background(), s.Position, 1, p.def.filter())
+	if err != nil {
+		s.Err = err
+	} else if len(page.Events) > 0 {
+		s.Waiting = page.Events[0].RecordedAt()
+	}
+	return s
+}
+
+func (p *Projection) status() Status {
 	head, err := p.log.Head(context.Background())
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,10 +114,13 @@ func (p *Projection) Status() Status {
 		Head: max(head, p.shown.through.Position), Err: err,
 		ParkedStreams: p.shown.parkedStreams, ParkedEvents: p.shown.parkedEvents, DeadLetters: p.shown.dead,
 	}
-	if s.Position < s.Head {
+	if s.Lag = s.Head - s.Position; s.Lag > 0 {
 		s.State = CatchingUp
 	}
 	if p.build != nil {
+		if p.rebuild == nil { // a higher version is built, which goes on to the head
+			p.build.total = max(p.build.total, head)
+		}
 		now := p.build.progress()
 		s.State, s.Building, s.BuildingVersion = Rebuilding, &now, p.def.version
 	}

@@ -42,18 +42,22 @@ type DeadLetter struct {
 	FirstAt, LastAt time.Time
 	// Error is the text of the last failure.
 	Error string
+	// Reason is why it was discarded, empty for one that was not; then LastAt is
+	// when.
+	Reason string
 }
 
-func (l *ledger) deadLetters(ctx context.Context, function string, after int64, limit int) (_ []DeadLetter, err error) {
+// deadLetters lists dead letters, or those that were discarded.
+func (l *ledger) deadLetters(ctx context.Context, function string, after int64, limit int, discarded bool) (_ []DeadLetter, err error) {
 	rows, err := l.db.Reader().QueryContext(ctx, `
-		SELECT d.function, d.position, d.stream, d.event_id, d.type, d.state, d.attempts, d.first_at, d.last_at, d.error,
+		SELECT d.function, d.position, d.stream, d.event_id, d.type, d.state, d.attempts, d.first_at, d.last_at, d.error, d.reason,
 		       CASE d.state WHEN 'parked' THEN
 		           (SELECT COUNT(*) FROM waiting w WHERE w.function = d.function AND w.stream = d.stream)
 		       ELSE 0 END
 		FROM dead_letter d
-		WHERE d.state <> 'discarded' AND (?1 = '' OR d.function = ?1) AND d.position > ?2
+		WHERE (d.state = 'discarded') = ?4 AND (?1 = '' OR d.function = ?1) AND d.position > ?2
 		ORDER BY d.position, d.function
-		LIMIT ?3`, function, after, limit)
+		LIMIT ?3`, function, after, limit, discarded)
 	if err != nil {
 		return nil, fmt.Errorf("serverless: list dead letters: %w", err)
 	}
@@ -63,7 +67,7 @@ func (l *ledger) deadLetters(ctx context.Context, function string, after int64, 
 		var d DeadLetter
 		var state, id string
 		var first, last int64
-		if err := rows.Scan(&d.Function, &d.Position, &d.Stream, &id, &d.Type, &state, &d.Attempts, &first, &last, &d.Error, &d.Waiting); err != nil {
+		if err := rows.Scan(&d.Function, &d.Position, &d.Stream, &id, &d.Type, &state, &d.Attempts, &first, &last, &d.Error, &d.Reason, &d.Waiting); err != nil {
 			return nil, fmt.Errorf("serverless: list dead letters: %w", err)
 		}
 		if d.EventID, err = uuid.Parse(id); err != nil {

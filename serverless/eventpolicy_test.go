@@ -3,6 +3,7 @@ package serverless_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -128,6 +129,17 @@ func TestAParkedStreamWaitsAloneAndIsReleasedInOrder(t *testing.T) {
 
 			require.Error(t, b.DiscardDeadLetter(t.Context(), "receipt", 5, ""), "a discard says why")
 			require.NoError(t, b.DiscardDeadLetter(t.Context(), "receipt", 5, "a test deposit"))
+			gone, err := b.Discarded(t.Context(), "receipt", 0, 10)
+			require.NoError(t, err)
+			require.Len(t, gone, 1)
+			require.Equal(t, "a test deposit", gone[0].Reason)
+			shown, event, err := b.DeadLetter(t.Context(), "receipt", 5)
+			require.NoError(t, err)
+			require.Equal(t, gone[0], shown)
+			require.EqualValues(t, 5, event.Position)
+			require.Equal(t, shown.EventID, event.ID)
+			_, _, err = b.DeadLetter(t.Context(), "receipt", 4)
+			require.ErrorIs(t, err, serverless.ErrNoDeadLetter)
 			require.Equal(t, []string{"bad:3"}, c.take(), "what waited goes on")
 			letters, err = b.DeadLetters(t.Context(), "receipt", 0, 10)
 			require.NoError(t, err)
@@ -157,6 +169,9 @@ func TestABlockedFunctionEndsADrainWithFailureWhileOthersGoOn(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, serverless.StateStopped, st.Consumers[1].State)
 	require.EqualValues(t, 2, st.Consumers[1].Lag)
+	require.Positive(t, st.Consumers[1].LagTime)
+	require.Equal(t, "stopped: 2 positions to go", st.Consumers[1].String())
+	require.Equal(t, "stopped", st.Consumers[0].String())
 
 	c.fail = nil // mended
 	b.drain(t)
@@ -183,7 +198,7 @@ func TestResumeTriesABlockedFunctionAgainWhileTheHostRuns(t *testing.T) {
 	broken.Store(false)
 	require.Eventually(t, func() bool {
 		st, err := b.Status(t.Context())
-		return err == nil && st.Consumers[1].State == "blocked" && st.Consumers[1].Error != ""
+		return err == nil && strings.HasPrefix(st.Consumers[1].String(), "blocked at 1: ") && st.Consumers[1].LagTime > 0
 	}, 10*time.Second, time.Millisecond)
 	require.NoError(t, b.Resume("receipt"))
 	<-called

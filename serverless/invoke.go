@@ -151,6 +151,44 @@ func MinPosition(ctx context.Context) int64 {
 // position, limit at most (1 to eventstore.MaxPage). An empty name lists those
 // of all functions.
 func (h *Host) DeadLetters(ctx context.Context, function string, after int64, limit int) ([]DeadLetter, error) {
+	return h.listLetters(ctx, function, after, limit, false)
+}
+
+// Discarded lists the events that were discarded, with the reasons, as
+// DeadLetters does those that were not.
+func (h *Host) Discarded(ctx context.Context, function string, after int64, limit int) ([]DeadLetter, error) {
+	return h.listLetters(ctx, function, after, limit, true)
+}
+
+// DeadLetter returns the dead letter of a function at a position, discarded or
+// not, and its event. It returns ErrNoDeadLetter where there is none.
+func (h *Host) DeadLetter(ctx context.Context, function string, position int64) (DeadLetter, eventstore.Recorded, error) {
+	for _, discarded := range []bool{false, true} {
+		found, err := h.listLetters(ctx, function, position-1, 1, discarded)
+		if err != nil {
+			return DeadLetter{}, eventstore.Recorded{}, err
+		}
+		if len(found) == 1 && found[0].Position == position {
+			e, err := h.recorded(ctx, position)
+			return found[0], e, err
+		}
+	}
+	return DeadLetter{}, eventstore.Recorded{}, fmt.Errorf("%w: function %q has none at position %d", ErrNoDeadLetter, function, position)
+}
+
+// recorded returns the event of a dead letter.
+func (h *Host) recorded(ctx context.Context, position int64) (eventstore.Recorded, error) {
+	page, err := h.store.ReadLog(ctx, position-1, 1, eventstore.Filter{})
+	if err != nil {
+		return eventstore.Recorded{}, fmt.Errorf("serverless: read dead letter: %w", err)
+	}
+	if len(page.Events) != 1 || page.Events[0].Position != position {
+		return eventstore.Recorded{}, fmt.Errorf("serverless: the log has no event at position %d: %w", position, eventstore.ErrRewound)
+	}
+	return page.Events[0], nil
+}
+
+func (h *Host) listLetters(ctx context.Context, function string, after int64, limit int, discarded bool) ([]DeadLetter, error) {
 	leave, err := h.enter()
 	if err != nil {
 		return nil, err
@@ -159,7 +197,7 @@ func (h *Host) DeadLetters(ctx context.Context, function string, after int64, li
 	if err := eventstore.CheckPage(limit); err != nil {
 		return nil, err
 	}
-	return h.ledger.deadLetters(ctx, function, after, limit)
+	return h.ledger.deadLetters(ctx, function, after, limit, discarded)
 }
 
 // RetryDeadLetter calls the function with a dead letter: the recorded event,
@@ -238,14 +276,11 @@ func (f *eventFunction) settle(ctx context.Context, h *Host, position int64, dis
 
 // again calls the function with a dead letter's event.
 func (f *eventFunction) again(ctx context.Context, h *Host, d DeadLetter) error {
-	page, err := h.store.ReadLog(ctx, d.Position-1, 1, eventstore.Filter{})
+	e, err := h.recorded(ctx, d.Position)
 	if err != nil {
-		return fmt.Errorf("serverless: read dead letter: %w", err)
+		return err
 	}
-	if len(page.Events) != 1 || page.Events[0].Position != d.Position {
-		return fmt.Errorf("serverless: the log has no event at position %d: %w", d.Position, eventstore.ErrRewound)
-	}
-	err = f.invoke(ctx, page.Events[0])
+	err = f.invoke(ctx, e)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}

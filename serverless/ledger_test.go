@@ -93,7 +93,7 @@ func TestAnEffectWithoutItsCheckpointIsUndone(t *testing.T) {
 		return moveCheckpoint(tx, "f", anchor(1), anchor(2))
 	})
 	require.ErrorIs(t, err, bus.ErrCheckpointMoved)
-	letters, err := l.deadLetters(context.Background(), "", 0, 10)
+	letters, err := l.deadLetters(context.Background(), "", 0, 10, false)
 	require.NoError(t, err)
 	require.Empty(t, letters)
 }

@@ -95,6 +95,38 @@ func (m *Model) Rebuild(ctx context.Context, progress func(projection.Progress))
 	return p.Rebuild(ctx, progress)
 }
 
+// GoBack makes the file that served before the last exchange serve again.
+func (m *Model) GoBack(ctx context.Context) (projection.WentBack, error) {
+	p, err := m.get()
+	if err != nil {
+		return projection.WentBack{}, err
+	}
+	return p.GoBack(ctx)
+}
+
+// AsOf returns the model as it was at a position of the log, for reading. The
+// options may be nil. The caller closes it.
+func (m *Model) AsOf(ctx context.Context, position int64, opts *projection.AsOfOptions) (*projection.Past, error) {
+	p, err := m.get()
+	if err != nil {
+		return nil, err
+	}
+	return p.AsOf(ctx, position, opts)
+}
+
+// RebuildAll rebuilds models side by side, from one reading of the log: see
+// projection.RebuildAll.
+func RebuildAll(ctx context.Context, models []*Model, progress func(name string, p projection.Progress)) ([]projection.Outcome, error) {
+	all := make([]*projection.Projection, len(models))
+	for i, m := range models {
+		var err error
+		if all[i], err = m.get(); err != nil {
+			return nil, err
+		}
+	}
+	return projection.RebuildAll(ctx, all, progress)
+}
+
 // Status returns what the projection is doing.
 func (m *Model) Status() (projection.Status, error) {
 	p, err := m.get()
@@ -105,5 +137,5 @@ func (m *Model) Status() (projection.Status, error) {
 }
 
 // Projection returns the open projection, for what the model does not offer:
-// parked streams and dead letters.
+// parked streams, dead letters, and what was discarded.
 func (m *Model) Projection() (*projection.Projection, error) { return m.get() }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/projection"
 	"github.com/leat-go/leat/saga"
 )
 
@@ -32,6 +33,27 @@ type Consumer struct {
 	NextAttempt time.Time
 	// DeadLetters were given up and wait for an operator.
 	DeadLetters int
+	// Building is the progress of a new file of a projection, nil where none is
+	// built: a rebuild, or a higher version, which is what the checkpoint is of.
+	Building *projection.Progress
+}
+
+// String returns the state in one line: "running", "catching up: 12 positions
+// to go", "blocked at 4711: …", "running; rebuilding 43 %".
+func (c Consumer) String() string {
+	line := c.State
+	switch {
+	case c.Error != "" && c.FailedAt > 0:
+		line += fmt.Sprintf(" at %d: %s", c.FailedAt, c.Error)
+	case c.Error != "":
+		line += ": " + c.Error
+	case c.Lag > 0:
+		line += fmt.Sprintf(": %d positions to go", c.Lag)
+	}
+	if c.Building != nil {
+		line += fmt.Sprintf("; rebuilding %.0f %%", c.Building.Percent())
+	}
+	return line
 }
 
 // StateStopped is the state of a consumer while the host neither runs nor
@@ -105,11 +127,12 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 		if err != nil {
 			return Status{}, err
 		}
-		n := p.Status().DeadLetters
-		st.DeadLetters += n
-		if err := add(p, "projection", n); err != nil {
+		now := p.Status()
+		st.DeadLetters += now.DeadLetters
+		if err := add(p, "projection", now.DeadLetters); err != nil {
 			return Status{}, err
 		}
+		st.Consumers[len(st.Consumers)-1].Building = now.Building
 	}
 	for _, f := range h.events {
 		for i, p := range f.parts {

@@ -1,0 +1,51 @@
+package serverless_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leat-go/leat/projection"
+	"github.com/leat-go/leat/serverless"
+)
+
+// A model is looked at as it was, rebuilt with others, and gone back with.
+func TestAModelOfThePastRebuiltAndGoneBackWith(t *testing.T) {
+	b := newBank(t, t.TempDir(), serverless.Options{})
+	_, err := b.balances.GoBack(t.Context())
+	require.ErrorIs(t, err, serverless.ErrNotOpen)
+	_, err = b.balances.AsOf(t.Context(), 1, nil)
+	require.ErrorIs(t, err, serverless.ErrNotOpen)
+	_, err = serverless.RebuildAll(t.Context(), []*serverless.Model{b.balances}, nil)
+	require.ErrorIs(t, err, serverless.ErrNotOpen)
+	for range 5 {
+		b.deposit(t, "ada", 10)
+	}
+	b.drain(t)
+	past, err := b.balances.AsOf(t.Context(), 3, nil)
+	require.NoError(t, err)
+	var cents int64
+	require.NoError(t, past.Read(t.Context(), func(r *projection.Reader) error {
+		return r.QueryRow(`SELECT cents FROM balance WHERE account = 'ada'`).Scan(&cents)
+	}))
+	require.NoError(t, past.Close())
+	require.EqualValues(t, 30, cents)
+
+	got, err := serverless.RebuildAll(t.Context(), []*serverless.Model{b.balances}, func(string, projection.Progress) {
+		st, err := b.balances.Status()
+		require.NoError(t, err)
+		require.NotNil(t, st.Building)
+	})
+	require.NoError(t, err)
+	require.NoError(t, got[0].Err)
+	require.True(t, got[0].Identical)
+	st, err := b.Status(t.Context())
+	require.NoError(t, err)
+	require.Nil(t, st.Consumers[0].Building)
+	beside := serverless.Consumer{State: "catching up", Lag: 7, Building: &projection.Progress{Done: 43, Total: 100}}
+	require.Equal(t, "catching up: 7 positions to go; rebuilding 43 %", beside.String())
+	back, err := b.balances.GoBack(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "balances.v1.1.db", back.Serves)
+	require.EqualValues(t, 50, b.balance(t, "ada"))
+}
