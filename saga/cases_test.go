@@ -90,9 +90,15 @@ func TestACrashInTheMiddleOfParking(t *testing.T) {
 // outcome that nobody knows. package diskfault does the same with real files.
 func TestADiskThatTakesNothingForAWhileLosesNothing(t *testing.T) {
 	w := newWorld(t, shop())
-	w.on("reserve", func(context.Context, bus.Command) ([]eventstore.Event, error) { return []eventstore.Event{did{"reserve"}, reserved{"1"}}, nil })
-	w.on("charge", func(context.Context, bus.Command) ([]eventstore.Event, error) { return []eventstore.Event{did{"charge"}, paid{"1"}}, nil })
-	w.on("ship", func(context.Context, bus.Command) ([]eventstore.Event, error) { return []eventstore.Event{did{"ship"}, shipped{"1"}}, nil })
+	w.on("reserve", func(context.Context, bus.Command) ([]eventstore.Event, error) {
+		return []eventstore.Event{did{"reserve"}, reserved{"1"}}, nil
+	})
+	w.on("charge", func(context.Context, bus.Command) ([]eventstore.Event, error) {
+		return []eventstore.Event{did{"charge"}, paid{"1"}}, nil
+	})
+	w.on("ship", func(context.Context, bus.Command) ([]eventstore.Event, error) {
+		return []eventstore.Event{did{"ship"}, shipped{"1"}}, nil
+	})
 	var asked atomic.Int64
 	trouble := func(point string) error {
 		// before, before, unknown, and then it goes well
