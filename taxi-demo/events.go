@@ -88,7 +88,7 @@ func eventsCommand(t terminal, store *string) *cobra.Command {
 func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return usagef("events %s: give %s", cmd.Name(), what)
+			return usagef("%s %s: give %s", cmd.Parent().Name(), cmd.Name(), what)
 		}
 		return nil
 	}

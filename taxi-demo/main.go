@@ -148,6 +148,7 @@ Exit: 0 ok, 1 error, 2 usage, 5 a check failed, 7 the store is in use,
 		backupCommand(t, &store),
 		restoreCommand(t, &store),
 		projectionsCommand(t, &store),
+		failuresCommand(t, &store),
 		eventsCommand(t, &store),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true

@@ -24,6 +24,7 @@ func TestScripts(t *testing.T) {
 			"damaged":     damaged,
 			"edited":      edited,
 			"exits":       exits,
+			"captured":    captured,
 			"format":      setFormat,
 			"gzipped":     gzipped,
 			"interrupted": interrupted,

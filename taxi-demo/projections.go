@@ -15,11 +15,12 @@ import (
 func projectionsCommand(t terminal, store *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "projections",
-		Short: "List, look at and rebuild the read models",
+		Short: "List, look at, rebuild and go back with the read models",
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(listProjections(t, store), statusProjections(t, store), rebuildProjections(t, store))
+	cmd.AddCommand(listProjections(t, store), statusProjections(t, store), rebuildProjections(t, store),
+		backProjection(t, store), asOfProjection(t, store))
 	return cmd
 }
 
@@ -156,7 +157,9 @@ type rebuiltLine struct {
 	Seconds    float64 `json:"seconds"`
 	Identical  bool    `json:"identical"`
 	Difference string  `json:"difference,omitempty"`
-	Replaced   string  `json:"replaced,omitempty"` // why the one before was removed
+	// Differences are the first rows that differ, the one above included.
+	Differences []string `json:"differences,omitempty"`
+	Replaced    string   `json:"replaced,omitempty"` // why the one before was removed
 	// Serves and Kept are the new file and the one that it replaced, where they
 	// differ.
 	Serves string `json:"serves,omitempty"`
@@ -169,7 +172,7 @@ func rebuildProjections(t terminal, store *string) *cobra.Command {
 		Use:   "rebuild NAME… | --all",
 		Short: "Build read models anew beside the live ones and say whether they are identical",
 		Long: `Bring read models to the end of the log, build them anew beside the live ones,
-and say whether both are identical. One that is damaged is removed first and
+all from one reading of the log, and say whether both are identical. One that is damaged is removed first and
 built from the log, without the dead letters and parked events it had. Exit 5
 where one differs: the new one serves then as well.`,
 		RunE: func(cmd *cobra.Command, names []string) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,28 +13,17 @@ import (
 
 	"github.com/leat-go/leat/eventstore/sqlite"
 	"github.com/leat-go/leat/projection"
+	"github.com/leat-go/leat/serverless"
 )
 
-// rebuildAll rebuilds these read models. One of them that turns out to be
-// damaged is removed, once, and built from the log.
+// rebuildAll rebuilds these read models, all from one reading of the log. One
+// that turns out to be damaged is removed, once, and built from the log.
 func rebuildAll(ctx context.Context, t terminal, dir string, names []string, asJSON bool) error {
 	replaced := map[string]string{}
-	lines := []rebuiltLine{}
+	done := map[string]rebuiltLine{}
 	for {
-		err := withStore(ctx, t, dir, func(ctx context.Context, a *app) error {
-			for _, name := range names[len(lines):] {
-				l, err := a.rebuild(ctx, t, name)
-				if err != nil {
-					return err
-				}
-				l.Replaced = replaced[name]
-				lines = append(lines, l)
-				if !asJSON {
-					t.rebuilt(l)
-				}
-			}
-			return nil
-		})
+		left := slices.DeleteFunc(slices.Clone(names), func(name string) bool { _, ok := done[name]; return ok })
+		err := withStore(ctx, t, dir, func(ctx context.Context, a *app) error { return a.rebuild(ctx, t, left, done) })
 		if err == nil {
 			break
 		}
@@ -45,6 +35,15 @@ func rebuildAll(ctx context.Context, t terminal, dir string, names []string, asJ
 			return err
 		}
 		replaced[damaged.Projection] = fmt.Sprintf("%s: %v", damaged.File, damaged.Err)
+	}
+	lines := []rebuiltLine{}
+	for _, name := range names {
+		l := done[name]
+		l.Replaced = replaced[name]
+		lines = append(lines, l)
+		if !asJSON {
+			t.rebuilt(l)
+		}
 	}
 	if asJSON {
 		if err := t.json(lines); err != nil {
@@ -78,8 +77,11 @@ func (t terminal) rebuilt(l rebuiltLine) {
 	}
 	fmt.Fprintf(t.out, "%-12s %d events to position %d in %.2f s, %s\n", l.Name, l.Events, l.Position, l.Seconds, verdict)
 	if !l.Identical {
-		fmt.Fprintf(t.out, "%-12s %s, built from the log, serves now; %s, which differs, is kept until the next rebuild: 'taxi-demo verify' tells whether the log is sound\n",
-			"", cell(l.Serves), cell(l.Kept))
+		for _, d := range l.Differences[min(1, len(l.Differences)):] {
+			fmt.Fprintf(t.out, "%-12s %s\n", "", cell(d))
+		}
+		fmt.Fprintf(t.out, "%-12s %s, built from the log, serves now; %s, which differs, is kept until the next rebuild: 'taxi-demo verify' tells whether the log is sound, 'taxi-demo projections back %s' has the other serve\n",
+			"", cell(l.Serves), cell(l.Kept), l.Name)
 	}
 }
 
@@ -98,38 +100,65 @@ func (l *rebuiltLine) files(dir string) error {
 	return nil
 }
 
-// rebuild brings a read model to the head, since a rebuild ends where the live
-// one is and nothing else moves it, and rebuilds it.
-func (a *app) rebuild(ctx context.Context, t terminal, name string) (rebuiltLine, error) {
+// rebuild brings read models to the head, since a rebuild ends where the live
+// one is and nothing else moves it, and rebuilds them together. done gets those
+// that were; the error is that of the first that was not.
+func (a *app) rebuild(ctx context.Context, t terminal, names []string, done map[string]rebuiltLine) error {
 	head, err := a.store.Head(ctx)
 	if err != nil {
-		return rebuiltLine{}, err
+		return err
 	}
-	p, err := a.models[name].Projection()
-	if err != nil {
-		return rebuiltLine{}, err
+	models := make([]*serverless.Model, len(names))
+	for i, name := range names {
+		models[i] = a.models[name]
+		p, err := models[i].Projection()
+		if err != nil {
+			return err
+		}
+		if err := a.feed(ctx, p, head); err != nil {
+			return fmt.Errorf("rebuild %s: bring it from position %d to the end of the log at %d: %w", name, p.Position(), head, err)
+		}
 	}
-	if err := a.feed(ctx, p, head); err != nil {
-		return rebuiltLine{}, fmt.Errorf("rebuild %s: bring it from position %d to the end of the log at %d: %w", name, p.Position(), head, err)
+	outcomes, err := serverless.RebuildAll(ctx, models, t.rebuilding())
+	t.clear()
+	for _, o := range outcomes {
+		if o.Err != nil {
+			err = cmp.Or(err, fmt.Errorf("rebuild %s: %w", o.Projection, o.Err))
+			continue
+		}
+		l := rebuiltLine{
+			Name: o.Projection, Events: o.Events, Position: o.Position, Seconds: o.Seconds,
+			Identical: o.Identical, Difference: o.Difference,
+		}
+		for _, d := range o.Differences {
+			l.Differences = append(l.Differences, d.String())
+		}
+		if !l.Identical {
+			if err := l.files(a.store.Dir()); err != nil {
+				return err
+			}
+		}
+		done[l.Name] = l
 	}
+	return err
+}
+
+// rebuilding returns what shows the progress of several rebuilds as one.
+func (t terminal) rebuilding() func(name string, p projection.Progress) {
 	var said time.Time
-	res, err := p.Rebuild(ctx, func(p projection.Progress) {
-		if time.Since(said) < t.interval() {
+	all := map[string]projection.Progress{}
+	return func(name string, p projection.Progress) {
+		if all[name] = p; time.Since(said) < t.interval() {
 			return
 		}
 		said = time.Now()
-		t.status(fmt.Sprintf("%-12s %s %d/%d · %.0f/s · %s left", name, bar(p.Done, p.Total), p.Done, p.Total, p.Rate, p.ETA.Round(time.Second)))
-	})
-	t.clear()
-	if err != nil {
-		return rebuiltLine{}, fmt.Errorf("rebuild %s: %w", name, err)
+		var sum projection.Progress
+		for _, p := range all {
+			sum.Done, sum.Total, sum.Rate, sum.ETA = sum.Done+p.Done, sum.Total+p.Total, sum.Rate+p.Rate, max(sum.ETA, p.ETA)
+		}
+		if len(all) > 1 {
+			name = fmt.Sprintf("%d models", len(all))
+		}
+		t.status(fmt.Sprintf("%-12s %s %d/%d · %.0f/s · %s left", name, bar(sum.Done, sum.Total), sum.Done, sum.Total, sum.Rate, sum.ETA.Round(time.Second)))
 	}
-	l := rebuiltLine{
-		Name: name, Events: res.Events, Position: res.Position, Seconds: res.Seconds,
-		Identical: res.Identical, Difference: res.Difference,
-	}
-	if !l.Identical {
-		err = l.files(a.store.Dir())
-	}
-	return l, err
 }

@@ -108,6 +108,19 @@ func sameReport(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// captured puts what a pattern's group matches in the last output into a
+// variable: captured NAME PATTERN
+func captured(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: captured NAME PATTERN")
+	}
+	found := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) != 2 {
+		ts.Fatalf("%q is not in the output", args[1])
+	}
+	ts.Setenv(args[0], found[1])
+}
+
 // setFormat writes a format number into the header of a closed database, as a
 // newer program would have: format FILE NUMBER
 func setFormat(ts *testscript.TestScript, neg bool, args []string) {

@@ -26,6 +26,8 @@ var composed = map[string]string{
 	`internal/sqlite/inspect.go: fmt.Sprintf("SELECT * FROM (%s) LIMIT %d", query, MaxProblems)`:                                    "constants of the callers",
 	`projection/digest.go: "SELECT " + values(t.columns) + " FROM " + quote(t.name)`:                                                "quoted names of the schema",
 	`projection/difference.go: "SELECT " + values(t.columns) + " FROM " + quote(t.name) + " ORDER BY " + strings.Join(order, ", ")`: "quoted names of the schema",
+	`taxi-demo/past.go: "SELECT COUNT(*) FROM " + quoted(table)`:                                                                    "quoted names of the schema",
+	`taxi-demo/past.go: "SELECT * FROM " + quoted(table) + " LIMIT ?"`:                                                              "quoted names of the schema",
 	`projection/window/fold.go: "SELECT " + strings.Join(names, ", ") + w.fill(" FROM {w} WHERE key = ? AND starts = ?")`:           "names of the declaration, of a-z, 0-9 and _, as in every statement of the package",
 }
 
