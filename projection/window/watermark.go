@@ -175,11 +175,12 @@ func (p *progress) read(tx *projection.Tx) (m mark, err error) {
 // advance has the watermark know of an event and returns what it then is. It
 // never goes back.
 func (p *progress) advance(tx *projection.Tx, m mark, r *eventstore.Recorded, at Point) (int64, error) {
-	now, err := at.Time.UnixNano(), error(nil)
+	now := at.Time.UnixNano()
 	if m.first && p.idle > 0 {
 		m.since = r.Time
 	}
 	if len(p.sources) > 0 {
+		var err error
 		if now, err = p.least(tx, m, r, at); err != nil {
 			return none, fmt.Errorf("window: feed %s: %w", p.name, err)
 		}
