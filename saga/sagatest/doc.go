@@ -14,4 +14,8 @@
 // stands still but for Advance. Nothing carries commands out: each stays in
 // flight until Done or Reject. A handler that fails parks its instance at
 // once, and unless Parked asks for that, it fails the test.
+//
+// Crash repeats a script with the engine killed at every boundary of its steps.
+// ReplayJournal runs changed definitions on what a store has recorded.
+// docs/sagas.md has all of it with its code.
 package sagatest
