@@ -78,7 +78,7 @@ func Audit(ctx context.Context, dir string, log eventstore.LogReader, scratch st
 		return Audited{}, err
 	}
 	v.once, v.logger = true, nil
-	if err := p.fold(ctx, log, v, live.saved, func(int) error { return nil }); err != nil {
+	if err := p.fold(ctx, log, v, live.saved, false, func(int) error { return nil }); err != nil {
 		return Audited{}, err
 	}
 	same, err := compare(ctx, live.db, v.db)

@@ -39,13 +39,15 @@ func (p *Projection) readPage(ctx context.Context, log eventstore.LogReader, aft
 
 // fold applies the log to v through to, in pages of RebuildPage. While one is
 // applied the next is read, and decoded for as long as that takes: see ahead.
-// report is called after every page with how many events it held.
-func (p *Projection) fold(ctx context.Context, log eventstore.LogReader, v *view, to eventstore.Anchor, report func(events int) error) error {
+// report is called after every page with how many events it held. A fold that
+// gives way to others is one of background.Do, and so is its reading ahead: of
+// two threads of unlike priority the one would wait for the other.
+func (p *Projection) fold(ctx context.Context, log eventstore.LogReader, v *view, to eventstore.Anchor, givesWay bool, report func(events int) error) error {
 	if to.Position <= v.through.Position {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	pages := p.foresee(ctx, log, v.through.Position, to)
+	pages := p.foresee(ctx, log, v.through.Position, to, givesWay)
 	defer pages.end()
 	defer cancel()
 	for v.through.Position < to.Position {
@@ -66,8 +68,8 @@ func (p *Projection) fold(ctx context.Context, log eventstore.LogReader, v *view
 	return nil
 }
 
-// foreseen reads pages one ahead of who takes them, at low priority like the
-// work that it is for. It is used by one goroutine.
+// foreseen reads pages one ahead of who takes them. It is used by one
+// goroutine.
 type foreseen struct {
 	to    int64
 	turn  chan struct{}      // closed when the page that is under way is wanted
@@ -81,20 +83,25 @@ type foreseenPage struct {
 	err  error
 }
 
-func (p *Projection) foresee(ctx context.Context, log eventstore.LogReader, after int64, to eventstore.Anchor) *foreseen {
+func (p *Projection) foresee(ctx context.Context, log eventstore.LogReader, after int64, to eventstore.Anchor, givesWay bool) *foreseen {
 	f := &foreseen{to: to.Position, turns: make(chan chan struct{}, 1), pages: make(chan foreseenPage, 1), ended: make(chan struct{})}
+	read := func() error {
+		for turn := range f.turns {
+			page, err := p.readPage(ctx, log, after, RebuildPage, to)
+			if err == nil {
+				after, page.Prepared = page.Through.Position, p.Prepare(page, turn)
+			}
+			f.pages <- foreseenPage{page, err}
+		}
+		return nil // an error goes with its page
+	}
 	go func() {
 		defer close(f.ended)
-		_ = background.Do(func() error { // it has no error of its own
-			for turn := range f.turns {
-				page, err := p.readPage(ctx, log, after, RebuildPage, to)
-				if err == nil {
-					after, page.Prepared = page.Through.Position, p.Prepare(page, turn)
-				}
-				f.pages <- foreseenPage{page, err}
-			}
-			return nil
-		})
+		if givesWay {
+			_ = background.Do(read)
+		} else {
+			_ = read()
+		}
 	}()
 	f.begin()
 	return f

@@ -228,7 +228,7 @@ func (p *Projection) buildBeside(ctx context.Context, log eventstore.LogReader, 
 		if to.Position-v.through.Position <= RebuildPage {
 			return nil
 		}
-		err := p.fold(ctx, log, v, to, func(events int) error {
+		err := p.fold(ctx, log, v, to, true, func(events int) error {
 			report(events)
 			crash.At(crash.ViewBuilding)
 			return p.step(stepBuilding)
