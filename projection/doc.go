@@ -27,7 +27,9 @@
 //     dead letter, as OnFailure says. A shutdown counts as no failure.
 //   - A read sees one state, of the position it asked for or later.
 //   - A higher version, and Rebuild, build a new file beside the live one, which
-//     goes on serving; a rename exchanges them. A crash leaves one or the other.
+//     goes on serving; a rename exchanges them, and GoBack exchanges them again.
+//     A crash leaves one or the other.
+//   - AsOf is the fold of the log through any position, and changes nothing.
 //
 // # What it does not
 //
