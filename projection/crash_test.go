@@ -32,8 +32,10 @@ func crashTape() *tape {
 }
 
 // crashDef fails some events now and then, and some for good.
-func crashDef() *Definition {
-	return ledger(1, func(e eventstore.Recorded) error {
+func crashDef() *Definition { return crashVersion(1) }
+
+func crashVersion(version int) *Definition {
+	return ledger(version, func(e eventstore.Recorded) error {
 		if e.Position%977 == 0 {
 			return errFault
 		}
@@ -75,6 +77,9 @@ func child(dir, step string) {
 	})
 	must(err)
 	prefix = ""
+	if strings.HasPrefix(step, "up ") {
+		upgradeChild(ctx, dir, l, p, step, quiet)
+	}
 	if strings.HasPrefix(step, "back ") {
 		goBackChild(ctx, p, l, func() { prefix = "back " })
 	}
@@ -113,6 +118,29 @@ func goBackChild(ctx context.Context, p *Projection, l *tape, about func()) {
 	about()
 	_, err = p.GoBack(ctx)
 	must(err)
+	os.Exit(0)
+}
+
+// upgradeChild brings the first version to the head and opens the second, which
+// dies where it is exchanged.
+func upgradeChild(ctx context.Context, dir string, l *tape, p *Projection, step string, opts *Options) {
+	for p.Position() < l.head() {
+		must(p.Apply(ctx, page(l, p.Position(), 4000)))
+	}
+	must(p.Close())
+	p, err := open(ctx, dir, l, crashVersion(2), opts, func(s string) error {
+		if "up "+s == step {
+			must(syscall.Kill(os.Getpid(), syscall.SIGKILL))
+			select {}
+		}
+		return nil
+	})
+	must(err)
+	for p.Status().Version == 1 {
+		at, err := p.Checkpoint(ctx)
+		must(err)
+		must(p.Apply(ctx, page(l, at.Position, 4000)))
+	}
 	os.Exit(0)
 }
 
@@ -245,6 +273,37 @@ func TestKilledWhileGoingBack(t *testing.T) {
 				require.Equal(t, generation, p.live.id.generation)
 				require.Equal(t, l.head(), requireCrashFold(t, p, l))
 			}
+			require.Len(t, views(t, dir), 3)
+		})
+	}
+}
+
+// Killed where an upgrade is exchanged, the next start serves the one version or
+// the other, with everything.
+func TestKilledWhileUpgrading(t *testing.T) {
+	l := crashTape()
+	for _, step := range []string{stepBuilt, stepSettled, stepPointerWritten, stepPointerRenamed, stepSwapped} {
+		t.Run(step, func(t *testing.T) {
+			dir := t.TempDir()
+			cmd, _ := startChild(t, dir, "up "+step)
+			err := cmd.Wait()
+			exit, ok := errors.AsType[*exec.ExitError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, syscall.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal(), "the step is reached")
+			want := 1
+			if step == stepPointerRenamed || step == stepSwapped {
+				want = 2
+			}
+			v, err := OpenReader(t.Context(), dir, crashVersion(2))
+			require.NoError(t, err)
+			st, err := v.Status(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, v.Close())
+			require.Equal(t, want, st.Version)
+			require.Equal(t, l.head(), st.Position)
+			p := openTest(t, dir, l, crashVersion(2)) // goes on, and has nothing left to do
+			require.Equal(t, 2, p.Status().Version)
+			require.Equal(t, l.head(), requireCrashFold(t, p, l))
 			require.Len(t, views(t, dir), 3)
 		})
 	}

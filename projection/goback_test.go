@@ -65,44 +65,71 @@ func TestGoingBackAndThereAgain(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Reads, and events that are applied, go on while it goes back, and none is
-// missing at the seam.
-func TestGoingBackHasNoSeam(t *testing.T) {
-	for _, at := range []string{stepBuilding, stepPaused, stepBuilt, stepSettled, stepPointerWritten, stepPointerRenamed, stepSwapped} {
-		t.Run(at, func(t *testing.T) {
-			l, dir := newTape(), t.TempDir()
-			someMoves(l, 100)
-			var p *Projection
-			var applied chan error
-			armed := false
-			p, err := open(t.Context(), dir, l, ledger(1, nil), nil, func(s string) error {
-				if s == at && armed {
-					armed = false
-					someMoves(l, 100)
-					requireFold(t, p, l)
-					applied = make(chan error, 1)
-					go func() { applied <- deliver(t, p, l, 30) }() // waits where the live file is held
-				}
-				return nil
-			})
-			require.NoError(t, err)
-			defer func() { require.NoError(t, p.Close()) }()
-			require.NoError(t, deliver(t, p, l, 1000))
-			_, err = p.Rebuild(t.Context(), nil)
-			require.NoError(t, err)
-			someMoves(l, RebuildPage+100)
-			require.NoError(t, deliver(t, p, l, 1000))
-			armed = true
-			_, err = p.GoBack(t.Context())
-			require.NoError(t, err)
-			require.NoError(t, <-applied)
-			require.Equal(t, l.head(), requireFold(t, p, l))
-			require.Equal(t, 1, p.live.id.generation)
-			_, err = p.GoBack(t.Context())
-			require.NoError(t, err)
-			require.Equal(t, l.head(), requireFold(t, p, l))
-		})
+// What is appended at any step of an exchange is in the file that serves then,
+// whether it is of a rebuild, an upgrade or a going back; and reads go on.
+func TestNoExchangeHasASeam(t *testing.T) {
+	for _, way := range []string{"rebuild", "upgrade", "back"} {
+		for _, at := range []string{stepBuilding, stepPaused, stepBuilt, stepSettled, stepPointerWritten, stepPointerRenamed, stepSwapped} {
+			if way != "upgrade" || at != stepBuilding && at != stepPaused { // which it has not
+				t.Run(way+"/"+at, func(t *testing.T) { exchangeWithoutASeam(t, way, at) })
+			}
+		}
 	}
+}
+
+func exchangeWithoutASeam(t *testing.T, way, at string) {
+	l, dir := newTape(), t.TempDir()
+	someMoves(l, 100)
+	var p *Projection
+	applied := make(chan error, 1)
+	armed := false
+	open := func(version int) {
+		var err error
+		p, err = open(t.Context(), dir, l, ledger(version, nil), nil, func(s string) error {
+			if s == at && armed {
+				armed = false
+				someMoves(l, 100)
+				requireFold(t, p, l)
+				go func() { applied <- deliver(t, p, l, 30) }() // waits where the live file is held
+			}
+			return nil
+		})
+		require.NoError(t, err)
+	}
+	open(1)
+	defer func() { require.NoError(t, p.Close()) }()
+	require.NoError(t, deliver(t, p, l, 1000))
+	_, err := p.Rebuild(t.Context(), nil)
+	require.NoError(t, err)
+	someMoves(l, RebuildPage+100)
+	require.NoError(t, deliver(t, p, l, 1000))
+	generation := 1
+	switch way {
+	case "rebuild":
+		armed, generation = true, 3
+		_, err = p.Rebuild(t.Context(), nil)
+		require.NoError(t, err)
+	case "back":
+		armed = true
+		_, err = p.GoBack(t.Context())
+		require.NoError(t, err)
+	case "upgrade":
+		require.NoError(t, p.Close())
+		open(2)
+		armed, generation = true, 3
+		for armed {
+			checkpoint, err := p.Checkpoint(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, p.Apply(t.Context(), page(l, checkpoint.Position, 1000)))
+		}
+	}
+	require.False(t, armed, "the step is reached")
+	require.NoError(t, <-applied)
+	require.Equal(t, l.head(), requireFold(t, p, l))
+	require.Equal(t, generation, p.live.id.generation)
+	someMoves(l, 10)
+	require.NoError(t, deliver(t, p, l, 7))
+	require.Equal(t, l.head(), requireFold(t, p, l))
 }
 
 func TestGoingBackThatFailsLeavesTheLiveFile(t *testing.T) {

@@ -105,9 +105,11 @@ type rebuilding struct {
 // nothing but Status: the live file may be held.
 //
 // An event that fails and that the live file has as a dead letter or parked is
-// set aside in the new file as well; any other failing event ends the rebuild
-// with an EventError, and the live file stays. It returns ErrBuilding while
-// another build runs.
+// set aside in the new file as well, and one that was discarded is left out; any
+// other failing event ends the rebuild with an EventError, and the live file
+// stays. A rebuild that was ended begins anew the next time: its file is not
+// synced, and may be of other handlers. It returns ErrBuilding while another
+// build runs.
 func (p *Projection) Rebuild(ctx context.Context, progress func(Progress)) (Rebuilt, error) {
 	if progress == nil {
 		progress = func(Progress) {}
