@@ -189,7 +189,7 @@ func (past *Past) begin(ctx context.Context, opts *AsOfOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	return past.limit(opts.MaxBytes)
+	return past.limit(ctx, opts.MaxBytes)
 }
 
 func (past *Past) copied(ctx context.Context, own files, id fileID) (*view, error) {
@@ -205,16 +205,16 @@ func (past *Past) copied(ctx context.Context, own files, id fileID) (*view, erro
 }
 
 // limit bounds the size of the file.
-func (past *Past) limit(most int64) error {
+func (past *Past) limit(ctx context.Context, most int64) error {
 	if most <= 0 {
 		most = DefaultAsOfBytes
 	}
 	var size int64
-	if err := past.v.db.Writer().QueryRow(`PRAGMA page_size`).Scan(&size); err != nil {
+	if err := past.v.db.Writer().QueryRowContext(ctx, `PRAGMA page_size`).Scan(&size); err != nil {
 		return past.v.wrap(err)
 	}
 	pages := min(max(most/size, 1), math.MaxInt32)
-	if err := past.v.db.Writer().QueryRow(fmt.Sprintf(`PRAGMA max_page_count = %d`, pages)).Scan(&pages); err != nil {
+	if err := past.v.db.Writer().QueryRowContext(ctx, fmt.Sprintf(`PRAGMA max_page_count = %d`, pages)).Scan(&pages); err != nil {
 		return past.v.wrap(err)
 	}
 	return nil

@@ -81,7 +81,7 @@ func differences(ctx context.Context, live, rebuilt *sqlite.DB, t table, limit i
 	}
 	hasB, err := b.next()
 	for err == nil && (hasA || hasB) && len(found) < limit {
-		side := 0 // which is to be told of: less, only the live one; more, only the rebuilt one
+		var side int // which is to be told of: less, only the live one; more, only the rebuilt one
 		switch {
 		case !hasA:
 			side = 1

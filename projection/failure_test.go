@@ -219,7 +219,7 @@ type amount struct {
 func (amount) EventType() string { return "amount" }
 func (amount) EventVersion() int { return 2 }
 
-var upcastFails = errors.New("no dollars")
+var errUpcast = errors.New("no dollars")
 
 func (amount) Upcast(version int, data []byte) ([]byte, error) {
 	var old struct {
@@ -230,7 +230,7 @@ func (amount) Upcast(version int, data []byte) ([]byte, error) {
 		return nil, err
 	}
 	if old.Dollars == nil {
-		return nil, upcastFails
+		return nil, errUpcast
 	}
 	return json.Marshal(amount{old.Account, 100 * *old.Dollars})
 }
@@ -257,7 +257,7 @@ func TestARetriedEventIsUpcast(t *testing.T) {
 		shown, err := p.Failure(t.Context(), 1)
 		require.NoError(t, err)
 		require.True(t, bytes.Contains(shown.Event.Data, []byte("Dollars")), "the event is shown as it was recorded")
-		require.ErrorIs(t, p.Retry(t.Context(), 3), upcastFails)
+		require.ErrorIs(t, p.Retry(t.Context(), 3), errUpcast)
 		broken = false
 		require.NoError(t, p.Retry(t.Context(), 1))
 		if policy == Skip {
