@@ -38,7 +38,7 @@ func TestStatusTellsTheLagAndWhatABuildHasDone(t *testing.T) {
 
 	// A higher version: done, total, events and a rate; the total follows the log.
 	p = openTest(t, dir, l, ledger(2, nil))
-	for i := range 2 { // interrupted, it goes on where it was
+	for range 2 { // interrupted, it goes on where it was
 		st = p.Status()
 		before := st.Building.Done
 		require.NoError(t, p.Apply(t.Context(), page(l, before, 300)))
