@@ -21,11 +21,11 @@ const (
 	GroupBytes = 8 << 20
 	// IndexEvents is the number of events after which the index of streams is
 	// moved from memory into its table. Opening reads as many back, at most, in
-	// some 20 ms; they take 2 MiB.
-	IndexEvents = 20_000
+	// some 60 ms; they take some 5 MiB.
+	IndexEvents = 50_000
 	// CachedStreams is the number of streams whose name and version are held
 	// in memory, in the writer and once more for reading. Others are looked up.
-	CachedStreams = 65_536
+	CachedStreams = 262_144
 	// WriterCache is the memory in which SQLite keeps pages for the writer, in
 	// KiB. New streams with random names are appended twice as fast with it as
 	// with SQLite's own 2 MiB once there are some hundred thousand.
@@ -85,7 +85,8 @@ type Options struct {
 	// to IndexEvents.
 	IndexEvents int
 	// CachedStreams is the number of streams held in memory. Defaults to
-	// CachedStreams, which is at most some 40 MiB, and 12 with usual names.
+	// CachedStreams, which is at most some 160 MiB where so many streams are
+	// used, and 50 with usual names.
 	CachedStreams int
 	// Checkpoint is the number of pages in the write-ahead log after which
 	// they are moved into log.db. Defaults to 4000 (16 MiB).
