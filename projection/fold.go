@@ -3,6 +3,7 @@ package projection
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sort"
 
 	"github.com/leat-go/leat/bus"
@@ -40,11 +41,15 @@ func (p *Projection) readPage(ctx context.Context, log eventstore.LogReader, aft
 // fold applies the log to v through to, in pages of RebuildPage. While one is
 // applied the next is read, and decoded for as long as that takes: see ahead.
 // report is called after every page with how many events it held. A fold that
-// gives way to others is one of background.Do, and so is its reading ahead: of
-// two threads of unlike priority the one would wait for the other.
+// gives way to others is one of background.Do, and so is its reading ahead, for
+// which more than two processors are needed (see foldAlone): of two threads of
+// unlike priority the one would wait for the other.
 func (p *Projection) fold(ctx context.Context, log eventstore.LogReader, v *view, to eventstore.Anchor, givesWay bool, report func(events int) error) error {
 	if to.Position <= v.through.Position {
 		return nil
+	}
+	if givesWay && runtime.GOMAXPROCS(0) <= 2 {
+		return p.foldAlone(ctx, log, v, to, report)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	pages := p.foresee(ctx, log, v.through.Position, to, givesWay)
@@ -59,6 +64,25 @@ func (p *Projection) fold(ctx context.Context, log eventstore.LogReader, v *view
 		err = v.apply(ctx, page)
 		v.ahead = nil
 		if err != nil {
+			return err
+		}
+		if err := report(len(page.Events)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// foldAlone is fold without reading ahead: two threads of low priority would
+// keep everybody else of a program from both of its processors, since Go hands
+// one on only when a thread pauses.
+func (p *Projection) foldAlone(ctx context.Context, log eventstore.LogReader, v *view, to eventstore.Anchor, report func(events int) error) error {
+	for v.through.Position < to.Position {
+		page, err := p.readPage(ctx, log, v.through.Position, RebuildPage, to)
+		if err != nil {
+			return err
+		}
+		if err := v.apply(ctx, page); err != nil {
 			return err
 		}
 		if err := report(len(page.Events)); err != nil {

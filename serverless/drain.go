@@ -55,7 +55,12 @@ func (h *Host) Drain(ctx context.Context, b Budget) (_ Report, err error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, b.Time, errBudget)
 		defer cancel()
 	}
-	s, work, err := h.begin(ctx, h.gather())
+	start, err := h.headOnceOpen(ctx) // before anything runs that appends
+	var s *session
+	var work context.Context
+	if err == nil {
+		s, work, err = h.begin(ctx, h.gather())
+	}
 	if err != nil {
 		if errors.Is(context.Cause(ctx), errBudget) {
 			err = moreWork(ctx, err)
@@ -64,10 +69,7 @@ func (h *Host) Drain(ctx context.Context, b Budget) (_ Report, err error) {
 	}
 	ctx = work
 	defer h.over(s)
-	start, err := h.store.Head(ctx)
-	if err == nil {
-		err = s.drain(ctx, b.Until)
-	}
+	err = s.drain(ctx, b.Until)
 	if err != nil && ctx.Err() != nil && !errors.Is(err, ErrBlocked) && !errors.Is(err, ErrStopped) {
 		err = moreWork(ctx, err)
 	}
@@ -78,6 +80,13 @@ func (h *Host) Drain(ctx context.Context, b Budget) (_ Report, err error) {
 	head, headErr := h.store.Head(context.WithoutCancel(ctx))
 	report.Head, report.Appended = head, head-start
 	return report, errors.Join(err, headErr)
+}
+
+func (h *Host) headOnceOpen(ctx context.Context) (int64, error) {
+	if err := h.Open(ctx); err != nil {
+		return 0, err
+	}
+	return h.store.Head(ctx)
 }
 
 // drain drains, and again where the store had stopped meanwhile, once it goes

@@ -10,7 +10,11 @@ import (
 )
 
 // Queued returns how many appends the writer has not looked at.
-func (s *Store) Queued() int { return int(s.writer.waiting.Load()) }
+func (s *Store) Queued() int {
+	s.mu.Lock() // who is counted is in the queue then
+	defer s.mu.Unlock()
+	return int(s.writer.waiting.Load())
+}
 
 // WriterExec runs a statement on the writer's connection.
 func (s *Store) WriterExec(text string) error {
