@@ -190,7 +190,8 @@ func retry(t *testing.T, d *disturbed) {
 func TestAReadThatFailsInTheMiddleIsNotItsEnd(t *testing.T) {
 	failingDisk(t)
 	dir := t.TempDir()
-	s := open(t, dir, quiet)
+	inTable := &sqlite.Options{IndexEvents: 1, Logger: quiet.Logger} // else what is in memory shows that something is missing
+	s := open(t, dir, inTable)
 	const events = 200
 	for range events {
 		appendTo(t, s, eventstore.Batch{Writes: []eventstore.Write{{Stream: "ride-1", Events: []eventstore.EventData{{Type: "big", Data: make([]byte, 5000)}}}}})
@@ -198,7 +199,7 @@ func TestAReadThatFailsInTheMiddleIsNotItsEnd(t *testing.T) {
 	require.NoError(t, s.Close())
 	failed := 0
 	for n := 1; ; n += 7 {
-		s := open(t, dir, quiet)
+		s := open(t, dir, inTable)
 		f := inject(t, faultvfs.Fault{Kind: faultvfs.Read, Dir: dir, N: n})
 		list, err := s.ReadStream(t.Context(), "ride-1", 1, 1000)
 		hit := f.Failed() > 0
