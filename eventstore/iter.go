@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"sync"
 )
@@ -36,6 +37,19 @@ func Stream(ctx context.Context, r StreamReader, stream string, from int64) iter
 			from = events[len(events)-1].Version + 1
 		}
 	}
+}
+
+// EventAt returns the event at a position of the log, 1 or more. Errors are
+// those of ReadLog: ErrRewound where the log ends before it.
+func EventAt(ctx context.Context, r LogReader, position int64) (Recorded, error) {
+	page, err := r.ReadLog(ctx, position-1, 1, Filter{})
+	if err != nil {
+		return Recorded{}, err
+	}
+	if len(page.Events) == 0 || page.Events[0].Position != position {
+		return Recorded{}, fmt.Errorf("%w: the log has no event at position %d", ErrRewound, position)
+	}
+	return page.Events[0], nil
 }
 
 // Log iterates over the events after a position that the filter matches, to

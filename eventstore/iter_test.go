@@ -170,3 +170,22 @@ type shortPages struct {
 func (s shortPages) ReadLog(ctx context.Context, after int64, limit int, f eventstore.Filter) (eventstore.Page, error) {
 	return s.LogReader.ReadLog(ctx, after, min(limit, s.size), f)
 }
+
+func TestTheEventAtAPosition(t *testing.T) {
+	s := memory.New(nil)
+	for range 3 {
+		_, err := s.Append(t.Context(), eventstore.Batch{Writes: []eventstore.Write{{Stream: "ride-1", Events: []eventstore.EventData{{Type: "asked"}}}}})
+		require.NoError(t, err)
+	}
+	for position := int64(1); position <= 3; position++ {
+		e, err := eventstore.EventAt(t.Context(), s, position)
+		require.NoError(t, err)
+		require.Equal(t, position, e.Position)
+	}
+	for _, position := range []int64{4, 5, 1000} {
+		_, err := eventstore.EventAt(t.Context(), s, position)
+		require.ErrorIs(t, err, eventstore.ErrRewound, position)
+	}
+	_, err := eventstore.EventAt(t.Context(), s, 0)
+	require.ErrorIs(t, err, eventstore.ErrInvalid)
+}

@@ -59,9 +59,9 @@ func (p *Projection) Failure(ctx context.Context, position int64) (f Failure, er
 	if err := p.Read(ctx, 0, func(r *Reader) error { f, err = readFailure(r.QueryRow, position); return err }); err != nil {
 		return Failure{}, fmt.Errorf("projection %s: position %d: %w", p.def.name, position, err)
 	}
-	f.Event, err = readEvent(ctx, p.log, position)
+	f.Event, err = eventstore.EventAt(ctx, p.log, position)
 	if err != nil {
-		return Failure{}, fmt.Errorf("projection %s: %w", p.def.name, err)
+		return Failure{}, fmt.Errorf("projection %s: read the log: %w", p.def.name, err)
 	}
 	return f, nil
 }
@@ -83,18 +83,6 @@ func readFailure(row func(query string, args ...any) *sql.Row, position int64) (
 	}
 	f.At = time.Unix(0, at).UTC()
 	return f, err
-}
-
-// readEvent reads one event of the log.
-func readEvent(ctx context.Context, log eventstore.LogReader, position int64) (eventstore.Recorded, error) {
-	page, err := log.ReadLog(ctx, position-1, 1, eventstore.Filter{})
-	if err != nil {
-		return eventstore.Recorded{}, fmt.Errorf("read the log: %w", err)
-	}
-	if len(page.Events) == 0 || page.Events[0].Position != position {
-		return eventstore.Recorded{}, fmt.Errorf("%w: the log has no event at position %d", eventstore.ErrRewound, position)
-	}
-	return page.Events[0], nil
 }
 
 // Discards lists what was discarded, MaxListed at most, by position.

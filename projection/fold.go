@@ -13,8 +13,8 @@ import (
 
 // pull reads the next page of the log, cut off at to, and applies it. It
 // returns how many events it held.
-func (p *Projection) pull(ctx context.Context, v *view, limit int, to eventstore.Anchor) (int, error) {
-	page, err := p.readPage(ctx, p.log, v.through.Position, limit, to)
+func (p *Projection) pull(ctx context.Context, log eventstore.LogReader, v *view, limit int, to eventstore.Anchor) (int, error) {
+	page, err := p.readPage(ctx, log, v.through.Position, limit, to)
 	if err != nil {
 		return 0, err
 	}
@@ -78,14 +78,11 @@ func (p *Projection) fold(ctx context.Context, log eventstore.LogReader, v *view
 // one on only when a thread pauses.
 func (p *Projection) foldAlone(ctx context.Context, log eventstore.LogReader, v *view, to eventstore.Anchor, report func(events int) error) error {
 	for v.through.Position < to.Position {
-		page, err := p.readPage(ctx, log, v.through.Position, RebuildPage, to)
+		n, err := p.pull(ctx, log, v, RebuildPage, to)
+		if err == nil {
+			err = report(n)
+		}
 		if err != nil {
-			return err
-		}
-		if err := v.apply(ctx, page); err != nil {
-			return err
-		}
-		if err := report(len(page.Events)); err != nil {
 			return err
 		}
 	}

@@ -279,7 +279,7 @@ func (p *Projection) catchUp(ctx context.Context, v *view, report func(events in
 		}
 	}
 	for v.through.Position < live.through.Position {
-		n, err := p.pull(ctx, v, RebuildPage, live.through)
+		n, err := p.pull(ctx, p.log, v, RebuildPage, live.through)
 		if err != nil {
 			return err
 		}

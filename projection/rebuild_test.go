@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -371,5 +372,24 @@ func TestAFailingEventKeepsAnUpgradeFromGoingLive(t *testing.T) {
 			require.Equal(t, 2, servedVersion(t, p))
 			require.Equal(t, l.head(), requireFold(t, p, l))
 		}
+	}
+}
+
+// A rebuild reads ahead where there are processors for it, and else does not.
+func TestARebuildIsIdenticalOnAnyNumberOfProcessors(t *testing.T) {
+	for _, procs := range []int{1, 2, 4} {
+		t.Run(fmt.Sprint(procs), func(t *testing.T) {
+			before := runtime.GOMAXPROCS(procs)
+			defer runtime.GOMAXPROCS(before)
+			l := newTape()
+			someMoves(l, 3*RebuildPage+7)
+			p := openTest(t, t.TempDir(), l, ledger(1, nil))
+			require.NoError(t, deliver(t, p, l, 1000))
+			got, err := p.Rebuild(t.Context(), nil)
+			require.NoError(t, err)
+			require.True(t, got.Identical, got.Difference)
+			require.Equal(t, l.head(), got.Position)
+			require.Equal(t, l.head(), requireFold(t, p, l))
+		})
 	}
 }

@@ -40,7 +40,7 @@ func (p *Projection) tryUpgrade(ctx context.Context) error {
 			return fmt.Errorf("projection %s: %w", p.def.name, err)
 		}
 		for v.through.Position < head {
-			if _, err := p.pull(ctx, v, p.pageSize, to); err != nil {
+			if _, err := p.pull(ctx, p.log, v, p.pageSize, to); err != nil {
 				return err
 			}
 		}

@@ -6,7 +6,7 @@ import (
 )
 
 // Tables adds to the schema of a definition the tables of a part that some
-// package keeps in the read model, such as a stream of package window. The same
+// package keeps in the read model, such as a feed of package window. The same
 // text is added once, however often it is given. err, where not nil, is what is
 // wrong with the part: the definition is as wrong. Like the schema, what is
 // added belongs to the version.

@@ -291,3 +291,6 @@ func TestHistoryTellsOfTimersAndRejections(t *testing.T) {
 	require.Equal(t, start.Add(time.Hour), list[2].Due)
 	require.Equal(t, start.Add(2*time.Hour), list[2].At)
 }
+
+// by is an operator with a reason.
+func by(why string) By { return By{Who: "ada", Why: why} }

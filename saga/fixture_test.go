@@ -398,6 +398,3 @@ func stateOf(t *testing.T, i Instance) (o order) {
 	require.NoError(t, json.Unmarshal(i.State, &o))
 	return o
 }
-
-// by is an operator with a reason.
-func by(why string) By { return By{Who: "ada", Why: why} }

@@ -178,14 +178,11 @@ func (h *Host) DeadLetter(ctx context.Context, function string, position int64) 
 
 // recorded returns the event of a dead letter.
 func (h *Host) recorded(ctx context.Context, position int64) (eventstore.Recorded, error) {
-	page, err := h.store.ReadLog(ctx, position-1, 1, eventstore.Filter{})
+	e, err := eventstore.EventAt(ctx, h.store, position)
 	if err != nil {
-		return eventstore.Recorded{}, fmt.Errorf("serverless: read dead letter: %w", err)
+		return e, fmt.Errorf("serverless: read dead letter: %w", err)
 	}
-	if len(page.Events) != 1 || page.Events[0].Position != position {
-		return eventstore.Recorded{}, fmt.Errorf("serverless: the log has no event at position %d: %w", position, eventstore.ErrRewound)
-	}
-	return page.Events[0], nil
+	return e, nil
 }
 
 func (h *Host) listLetters(ctx context.Context, function string, after int64, limit int, discarded bool) ([]DeadLetter, error) {

@@ -144,14 +144,14 @@ func showEvent(ctx context.Context, t terminal, log *sqlite.Store, position int6
 	if position > head {
 		return fmt.Errorf("there is no event at position %d: the log ends at %d", position, head)
 	}
-	page, err := log.ReadLog(ctx, position-1, 1, eventstore.Filter{})
+	e, err := eventstore.EventAt(ctx, log, position)
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		return t.jsonLine(eventOf(page.Events[0]))
+		return t.jsonLine(eventOf(e))
 	}
-	return t.json(eventOf(page.Events[0]))
+	return t.json(eventOf(e))
 }
 
 // event is an event as it is printed.

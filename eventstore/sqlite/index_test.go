@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -249,6 +250,11 @@ func TestAnIndexThatSaysMoreOrLessThanItHasIsRefused(t *testing.T) {
 			_, err := sqlite.Open(t.Context(), dir, nil)
 			require.ErrorIs(t, err, eventstore.ErrCorrupt)
 			require.ErrorContains(t, err, "makes the index anew")
+			damage, ok := errors.AsType[*eventstore.CorruptError](err)
+			require.True(t, ok)
+			finding := sqlite.FindingOf(dir, damage)
+			require.NotContains(t, finding.Reason, "anew")
+			require.Contains(t, finding.Remedy, "anew")
 			r, err := sqlite.OpenReadOnly(t.Context(), dir)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, r.Close()) }()

@@ -33,6 +33,9 @@ func FindingOf(dir string, damage *eventstore.CorruptError) eventstore.Finding {
 	if name, ok := strings.CutPrefix(damage.Where, dir+string(filepath.Separator)); ok {
 		f.File, f.Place, _ = strings.Cut(name, ", ")
 	}
+	if reason, ok := strings.CutSuffix(f.Reason, ": "+remake); ok {
+		f.Reason, f.Remedy = reason, remake
+	}
 	// An error says in its reason what to do.
 	for _, remedy := range []string{": restore it from a backup", "; restore it from a backup", ": " + restoreStore} {
 		f.Reason = strings.TrimSuffix(f.Reason, remedy)
@@ -273,18 +276,6 @@ func (v *verification) batches(ctx context.Context) error {
 }
 
 const (
-	selectUnindexed = `
-		SELECT 'position ' || e.position, 'the index of streams does not lead to it'
-		FROM events AS e NOT INDEXED
-		WHERE e.position <= ?
-		  AND e.position <= (SELECT indexed FROM meta)
-		  AND NOT EXISTS (SELECT 1 FROM stream_index AS i WHERE i.stream_id = e.stream_id AND i.version = e.version AND i.position = e.position)
-		LIMIT ?`
-	selectIndexSize = `
-		SELECT 'stream_index', 'it has ' || (SELECT COUNT(*) FROM stream_index) || ' events, and should have ' || indexed
-		FROM meta
-		WHERE ? >= 0 AND indexed <> (SELECT COUNT(*) FROM stream_index)
-		LIMIT ?`
 	selectStrays = `
 		SELECT 'position ' || e.position, 'its batch does not reach over it'
 		FROM events AS e NOT INDEXED
@@ -311,22 +302,6 @@ const (
 		LIMIT ?`
 )
 
-// index checks that the index of streams leads to every event that it should
-// have, and to nothing else.
-func (v *verification) index(ctx context.Context) error {
-	for _, text := range []string{selectUnindexed, selectIndexSize} {
-		err := v.store.read(ctx, "verify", func(c *sqlite3.SQLiteConn) error {
-			return longQuery(ctx, c, text, 2, func(r *row) error {
-				return v.add(eventstore.Finding{File: logName, Place: r.text(0), Reason: r.text(1), Remedy: remake})
-			}, v.head, int64(MaxFindings))
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // relations checks what the chains do not say by themselves.
 func (v *verification) relations(ctx context.Context) error {
 	if err := v.index(ctx); err != nil {
@@ -343,78 +318,6 @@ func (v *verification) relations(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-const (
-	// The table of the index is read in its order; only what is not in it is
-	// sorted.
-	selectVersions = `
-		SELECT stream_id, version
-		FROM stream_index
-		UNION ALL
-		SELECT stream_id, version
-		FROM events NOT INDEXED
-		WHERE position > (SELECT indexed FROM meta) AND position <= ?
-		ORDER BY stream_id, version`
-	selectStreamName = `
-		SELECT name
-		FROM streams
-		WHERE id = ?`
-)
-
-// versions finds streams that have not each version from 1 on, once.
-func (v *verification) versions(ctx context.Context) error {
-	type holed struct {
-		stream, last, events int64
-		damaged              bool
-	}
-	var s holed
-	var found []holed
-	end := func() error {
-		if s.damaged {
-			if found = append(found, s); len(found) >= MaxFindings {
-				return errEnough
-			}
-		}
-		return nil
-	}
-	err := v.store.read(ctx, "verify", func(c *sqlite3.SQLiteConn) error {
-		err := longQuery(ctx, c, selectVersions, 2, func(r *row) error {
-			stream, version := r.int(0), r.int(1)
-			if stream != s.stream || s.events == 0 {
-				if err := end(); err != nil {
-					return err
-				}
-				s = holed{stream: stream}
-			}
-			s.events++
-			if s.last++; version != s.last {
-				s.damaged, s.last = true, version
-			}
-			return nil
-		}, v.head)
-		if err == nil {
-			err = end()
-		}
-		if err != nil && !errors.Is(err, errEnough) {
-			return err
-		}
-		for _, s := range found {
-			name := fmt.Sprint("number ", s.stream)
-			err := query(c, selectStreamName, 1, func(r *row) error {
-				name = fmt.Sprintf("%q", r.text(0))
-				return nil
-			}, s.stream)
-			if err != nil {
-				return err
-			}
-			if err := v.found("stream "+name, "it has %d events, and their versions up to %d are not each once", s.events, s.last); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return err
 }
 
 // epochs checks that the log bears out where its epochs began.

@@ -79,7 +79,7 @@ func (f *Feed[T]) Tables() projection.Option {
 
 // On has every event of type E added to the feed under the key and time that
 // item gives it, unless it returns false: then the event is none of the
-// feed'f. item depends on nothing but the event. A definition has one handler
+// feed's. item depends on nothing but the event. A definition has one handler
 // for an event type: whoever needs more than this calls Add.
 func On[E eventstore.Event, T any](f *Feed[T], item func(e eventstore.Of[E]) (Point, T, bool)) projection.Option {
 	return handle(f.Tables(), func(ctx context.Context, tx *projection.Tx, e eventstore.Of[E]) error {
