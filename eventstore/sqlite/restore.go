@@ -57,7 +57,8 @@ type Restored struct {
 // the names of a store's are taken, links and whatever else is no regular file
 // are refused, tables, indexes and triggers must be exactly those that this
 // program makes, the log passes the whole of Verify, and SQLite's own check
-// passes for the others. Read models are not taken: they are built again.
+// passes for the others. Read models are not taken: they are built again. So is
+// an index of streams that is not what the log says: it is computed from that.
 //
 // The restored log begins a new epoch at its end. A checkpoint of a consumer
 // that is at or below it goes on; one past it, of the time between the backup
