@@ -54,11 +54,11 @@ var copied = []string{"log.db", "log.db-wal", "witness", saga.FileName, saga.Fil
 // copyStore copies them. It refuses a store that somebody has open: what is
 // copied meanwhile is of no one moment.
 func copyStore(from, to string) (err error) {
-	unlock, err := lockStore(filepath.Join(from, "lock"))
+	release, err := sqlite.Hold(from)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: close the store, or replay a backup of it", err)
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
+	defer func() { err = errors.Join(err, release()) }()
 	for _, name := range copied {
 		err := copyFile(filepath.Join(from, name), filepath.Join(to, name))
 		if errors.Is(err, fs.ErrNotExist) && name != "log.db" && name != saga.FileName {
