@@ -149,6 +149,7 @@ Exit: 0 ok, 1 error, 2 usage, 5 a check failed, 7 the store is in use,
 		restoreCommand(t, &store),
 		projectionsCommand(t, &store),
 		failuresCommand(t, &store),
+		sagasCommand(t, &store),
 		eventsCommand(t, &store),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
@@ -193,7 +194,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	if flag == nil {
 		return err
 	}
-	what := map[string]string{"int": "a whole number", "uint64": "a whole number from 0", "float64": "a number", "bool": "true or false"}[flag.Value.Type()]
+	what := map[string]string{"int": "a whole number", "uint64": "a whole number from 0", "float64": "a number", "bool": "true or false", "duration": "a duration such as 90m or 36h"}[flag.Value.Type()]
 	if what == "" {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/eventstore/sqlite"
 	"github.com/leat-go/leat/projection"
+	"github.com/leat-go/leat/saga"
 	"github.com/leat-go/leat/serverless"
 	"github.com/leat-go/leat/taxi-demo/internal/agents"
 	"github.com/leat-go/leat/taxi-demo/internal/chaos"
@@ -96,13 +97,9 @@ func (a *app) wire(o options) error {
 	f.Register(h)
 
 	// Sagas: what must happen because something happened.
-	h.Saga(process.Dispatch)
-	h.Saga(process.Pickup)
-	h.Saga(process.Watchdog)
-	h.Saga(process.Settlement)
-	h.Saga(process.Refund)
-	h.Saga(process.Payout)
-	h.Saga(agents.Road) // the world outside, played
+	for _, def := range sagas() {
+		h.Saga(def)
+	}
 
 	// Projections: read models.
 	for _, def := range views.All() {
@@ -122,6 +119,14 @@ func (a *app) wire(o options) error {
 	}
 	h.Source(src)
 	return nil
+}
+
+// sagas are those of the program.
+func sagas() []*saga.Definition {
+	return []*saga.Definition{
+		process.Dispatch, process.Pickup, process.Watchdog, process.Settlement, process.Refund, process.Payout,
+		agents.Road, // the world outside, played
+	}
 }
 
 // nearest chooses drivers from the read model, once it has seen position seen.
