@@ -114,9 +114,9 @@ func armedTimers(t *testing.T, w *world) []string {
 		all = append(all, key+" "+name)
 	}
 	require.NoError(t, rows.Err())
-	for k, i := range w.cache.young.keys {
-		if i.knowsArmed {
-			require.ElementsMatch(t, byInstance[k.key], i.armed, k.key)
+	for id := range w.cache.young.rows {
+		if i := w.cache.byID(id); i.knowsArmed {
+			require.ElementsMatch(t, byInstance[i.key], i.armed, i.key)
 		}
 	}
 	return all

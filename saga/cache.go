@@ -1,48 +1,194 @@
 package saga
 
-// cacheInstances is how many instances are kept in memory, at most twice: those
-// changed last and those changed before.
-const cacheInstances = 8192
+import (
+	"encoding/binary"
+	"hash/maphash"
+)
+
+// cacheBytes is how much memory is kept in instances, in two halves: those
+// changed last, and those changed before. One counts with its row, which has
+// some hundred bytes beside its state, and with cacheEntry for the tables that
+// find it. One of more than cacheRow is not kept.
+const (
+	cacheBytes = 32 << 20
+	cacheEntry = 96
+	cacheRow   = 64 << 10
+)
 
 // cache holds instances as the file has them. Nobody else writes the file, so
 // it is right as long as it follows every commit, and is dropped where the
-// outcome of one is unknown. Its instances are copied, never changed. Whoever
-// holds the gate owns it.
+// outcome of one is unknown. It holds their rows packed, a fifth of what they
+// take unpacked. Whoever holds the gate owns it.
 type cache struct {
 	young, old generation
+	seed       maphash.Seed
 }
 
 type generation struct {
-	ids  map[int64]*instance
-	keys map[instanceKey]*instance
+	rows  map[int64]string // by id
+	ids   map[uint64]int64 // by a hash of the key; of two with the same, the last
+	bytes int
 }
 
 func newGeneration() generation {
-	return generation{ids: map[int64]*instance{}, keys: map[instanceKey]*instance{}}
+	return generation{rows: map[int64]string{}, ids: map[uint64]int64{}}
 }
 
 // clear forgets everything.
-func (c *cache) clear() { c.young, c.old = newGeneration(), newGeneration() }
+func (c *cache) clear() {
+	*c = cache{young: newGeneration(), old: newGeneration(), seed: maphash.MakeSeed()}
+}
 
-// keep takes in an instance of a work that is over: nobody changes it any more.
+// forget forgets the instance with the id.
+func (c *cache) forget(id int64) {
+	for _, g := range [...]*generation{&c.young, &c.old} {
+		if row, ok := g.rows[id]; ok {
+			g.bytes -= len(row) + cacheEntry
+			delete(g.rows, id)
+		}
+	}
+}
+
+// keep takes in an instance as it is saved.
 func (c *cache) keep(i *instance) {
-	if len(c.young.ids) >= cacheInstances {
+	row := i.pack()
+	if len(row) > cacheRow {
+		c.forget(i.id)
+		return
+	}
+	if c.young.bytes >= cacheBytes/2 {
 		c.young, c.old = newGeneration(), c.young
 	}
-	c.young.ids[i.id] = i
-	c.young.keys[instanceKey{i.saga, i.key, i.stray}] = i
+	g := &c.young
+	if before, ok := g.rows[i.id]; ok {
+		g.bytes -= len(before) + cacheEntry
+	}
+	g.rows[i.id] = row
+	g.ids[c.hash(instanceKey{i.saga, i.key, i.stray})] = i.id
+	g.bytes += len(row) + cacheEntry
 }
 
+// byID returns the instance with the id, unpacked for the caller alone, nil
+// where it is not kept.
 func (c *cache) byID(id int64) *instance {
-	if i := c.young.ids[id]; i != nil {
-		return i
+	row, ok := c.young.rows[id]
+	if !ok {
+		if row, ok = c.old.rows[id]; !ok {
+			return nil
+		}
 	}
-	return c.old.ids[id]
+	return unpack(row)
 }
 
+// byKey is byID by its key.
 func (c *cache) byKey(k instanceKey) *instance {
-	if i := c.young.keys[k]; i != nil {
-		return i
+	h := c.hash(k)
+	id, ok := c.young.ids[h]
+	if !ok {
+		if id, ok = c.old.ids[h]; !ok {
+			return nil
+		}
 	}
-	return c.old.keys[k]
+	i := c.byID(id)
+	if i == nil || i.saga != k.saga || i.key != k.key || i.stray != k.stray {
+		return nil // forgotten, or another with the same hash
+	}
+	return i
+}
+
+func (c *cache) hash(k instanceKey) uint64 { return maphash.Comparable(c.seed, k) }
+
+// pack returns the instance in few bytes: numbers as varints, each string with
+// its length before it.
+func (i *instance) pack() string {
+	room := [512]byte{}
+	b := room[:0]
+	for _, n := range i.numbers() {
+		b = binary.AppendVarint(b, *n)
+	}
+	b = binary.AppendVarint(b, int64(i.stateVersion))
+	b = binary.AppendVarint(b, int64(i.undoHops))
+	b = binary.AppendVarint(b, int64(i.attempts))
+	flags := byte(0)
+	for n, f := range i.flags() {
+		if *f {
+			flags |= 1 << n
+		}
+	}
+	b = append(b, flags)
+	b = appendText(b, string(i.status))
+	for _, s := range i.texts() {
+		b = appendText(b, *s)
+	}
+	for _, name := range i.armed {
+		b = appendText(b, name)
+	}
+	return string(b)
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// numbers, flags and texts are what pack and unpack have to carry of the
+// instance, beside those of other types.
+func (i *instance) numbers() [15]*int64 {
+	return [...]*int64{&i.id, &i.saga, &i.version, &i.cursor, &i.sequence, &i.journal, &i.journalLast, &i.waited, &i.undoRoot, &i.undoAt,
+		&i.failedAt, &i.nextAttempt, &i.created, &i.updated, &i.completed}
+}
+
+func (i *instance) flags() [3]*bool { return [...]*bool{&i.stray, &i.undoing, &i.knowsArmed} }
+
+func (i *instance) texts() [5]*string {
+	return [...]*string{&i.key, &i.state, &i.undos, &i.correlation, &i.reason}
+}
+
+// unpack returns what pack was given, as it is saved and without its binding.
+func unpack(row string) *instance {
+	i := &instance{}
+	r := packed{row}
+	for _, n := range i.numbers() {
+		*n = r.number()
+	}
+	i.stateVersion, i.undoHops, i.attempts = int(r.number()), int(r.number()), int(r.number())
+	flags := r.rest[0]
+	r.rest = r.rest[1:]
+	for n, f := range i.flags() {
+		*f = flags&(1<<n) != 0
+	}
+	i.status = Status(r.text())
+	for _, s := range i.texts() {
+		*s = r.text()
+	}
+	for r.rest != "" {
+		i.armed = append(i.armed, r.text())
+	}
+	i.asSaved()
+	return i
+}
+
+// packed is what is left to read of a row.
+type packed struct{ rest string }
+
+func (r *packed) unsigned() (n uint64) {
+	for shift := 0; ; shift += 7 {
+		b := r.rest[0]
+		r.rest = r.rest[1:]
+		n |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			return n
+		}
+	}
+}
+
+func (r *packed) number() int64 {
+	n := r.unsigned()
+	return int64(n>>1) ^ -int64(n&1)
+}
+
+func (r *packed) text() string {
+	n := r.unsigned()
+	s := r.rest[:n]
+	r.rest = r.rest[n:]
+	return s
 }

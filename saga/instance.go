@@ -64,8 +64,7 @@ type instance struct {
 	rare    rare   // as the file has it
 
 	// armed are the names of its timers in the file, where that is known: of
-	// one that was made since the file was opened. The list is replaced, never
-	// changed: the cache has it too.
+	// one that was made since the file was opened.
 	armed      []string
 	knowsArmed bool
 }
@@ -76,14 +75,14 @@ func (i *instance) unarmed(name string) bool { return i.knowsArmed && !slices.Co
 // arm follows a timer that was written.
 func (i *instance) arm(name string) {
 	if i.unarmed(name) {
-		i.armed = append(slices.Clone(i.armed), name)
+		i.armed = append(i.armed, name)
 	}
 }
 
 // disarm follows a timer that was deleted.
 func (i *instance) disarm(name string) {
 	if i.knowsArmed {
-		i.armed = slices.DeleteFunc(slices.Clone(i.armed), func(s string) bool { return s == name })
+		i.armed = slices.DeleteFunc(i.armed, func(s string) bool { return s == name })
 	}
 }
 

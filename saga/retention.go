@@ -26,10 +26,8 @@ func (w *work) sweep() error {
 		if err != nil {
 			return err
 		}
-		if len(ids) > 0 {
-			w.e.cache.clear()
-		}
 		for _, id := range ids {
+			w.e.cache.forget(id)
 			if _, err := w.tx.Exec(`
 				DELETE FROM journal
 				WHERE id IN (`+entriesOf+` SELECT id FROM entries)`, id); err != nil {

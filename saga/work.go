@@ -352,17 +352,17 @@ func (w *work) take(i *instance) {
 	w.byKey[instanceKey{i.saga, i.key, i.stray}] = i
 }
 
-// cached takes a copy of an instance of the cache, nil where there is none.
-func (w *work) cached(c *instance) *instance {
-	if c == nil {
+// cached takes an instance of the cache, nil where there is none.
+func (w *work) cached(i *instance) *instance {
+	if i == nil {
 		return nil
 	}
-	if i, ok := w.instances[c.id]; ok {
-		return i
+	if known, ok := w.instances[i.id]; ok {
+		return known
 	}
-	i := *c
-	w.take(&i)
-	return &i
+	i.b = w.e.byID[i.saga]
+	w.take(i)
+	return i
 }
 
 // create makes a new instance.
