@@ -224,7 +224,7 @@ func (past *Past) foldTo(ctx context.Context, live *Projection, to eventstore.An
 	v := past.v
 	at := &build{began: time.Now(), from: v.through.Position, total: to.Position}
 	err := background.Do(func() error {
-		return live.fold(ctx, live.log, v, to, true, func(events int) error {
+		return live.fold(ctx, wayGiver{live.log}, v, to, true, func(events int) error {
 			at.done, at.events = v.through.Position, at.events+int64(events)
 			if progress != nil {
 				progress(at.progress())

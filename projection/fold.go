@@ -3,7 +3,6 @@ package projection
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sort"
 
 	"github.com/leat-go/leat/bus"
@@ -41,14 +40,15 @@ func (p *Projection) readPage(ctx context.Context, log eventstore.LogReader, aft
 // fold applies the log to v through to, in pages of RebuildPage. While one is
 // applied the next is read, and decoded for as long as that takes: see ahead.
 // report is called after every page with how many events it held. A fold that
-// gives way to others is one of background.Do, and so is its reading ahead, for
-// which more than two processors are needed (see foldAlone): of two threads of
-// unlike priority the one would wait for the other.
+// gives way to others is one of background.Do, so is its reading ahead, and
+// both take turns with each other and with other such folds; where there is one
+// turn alone it does not read ahead. Its log is to be a wayGiver, or to read
+// from one.
 func (p *Projection) fold(ctx context.Context, log eventstore.LogReader, v *view, to eventstore.Anchor, givesWay bool, report func(events int) error) error {
 	if to.Position <= v.through.Position {
 		return nil
 	}
-	if givesWay && runtime.GOMAXPROCS(0) <= 2 {
+	if givesWay && background.Turns() == 1 {
 		return p.foldAlone(ctx, log, v, to, report)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -61,7 +61,7 @@ func (p *Projection) fold(ctx context.Context, log eventstore.LogReader, v *view
 			return err
 		}
 		v.ahead, _ = page.Prepared.(*ahead)
-		err = v.apply(ctx, page)
+		err = inTurn(ctx, givesWay, func() error { return v.apply(ctx, page) })
 		v.ahead = nil
 		if err != nil {
 			return err
@@ -73,20 +73,41 @@ func (p *Projection) fold(ctx context.Context, log eventstore.LogReader, v *view
 	return nil
 }
 
-// foldAlone is fold without reading ahead: two threads of low priority would
-// keep everybody else of a program from both of its processors, since Go hands
-// one on only when a thread pauses.
+// foldAlone is a fold that gives way and does not read ahead: passing the only
+// turn from thread to thread costs more than it gains.
 func (p *Projection) foldAlone(ctx context.Context, log eventstore.LogReader, v *view, to eventstore.Anchor, report func(events int) error) error {
 	for v.through.Position < to.Position {
-		n, err := p.pull(ctx, log, v, RebuildPage, to)
-		if err == nil {
-			err = report(n)
-		}
+		page, err := p.readPage(ctx, log, v.through.Position, RebuildPage, to)
 		if err != nil {
+			return err
+		}
+		if err := background.Turn(ctx, func() error { return v.apply(ctx, page) }); err != nil {
+			return err
+		}
+		if err := report(len(page.Events)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func inTurn(ctx context.Context, givesWay bool, fn func() error) error {
+	if !givesWay {
+		return fn()
+	}
+	return background.Turn(ctx, fn)
+}
+
+// wayGiver is a log whose pages are read in turns of background.Turn. A reader
+// that waits for others, as that of a shared log, must not do so in its turn.
+type wayGiver struct{ eventstore.LogReader }
+
+func (g wayGiver) ReadLog(ctx context.Context, after int64, limit int, f eventstore.Filter) (page eventstore.Page, err error) {
+	err = background.Turn(ctx, func() error {
+		page, err = g.LogReader.ReadLog(ctx, after, limit, f)
+		return err
+	})
+	return page, err
 }
 
 // foreseen reads pages one ahead of who takes them. It is used by one
@@ -110,7 +131,11 @@ func (p *Projection) foresee(ctx context.Context, log eventstore.LogReader, afte
 		for turn := range f.turns {
 			page, err := p.readPage(ctx, log, after, RebuildPage, to)
 			if err == nil {
-				after, page.Prepared = page.Through.Position, p.Prepare(page, turn)
+				after = page.Through.Position
+				err = inTurn(ctx, givesWay, func() error {
+					page.Prepared = p.Prepare(page, turn)
+					return nil
+				})
 			}
 			f.pages <- foreseenPage{page, err}
 		}

@@ -58,7 +58,7 @@ func (p *Projection) GoBack(ctx context.Context) (_ WentBack, err error) {
 	p.build.from, p.build.done = from, from
 	p.mu.Unlock()
 	report := func(events int) { p.reportBuild(v, events) }
-	if err := background.Do(func() error { return p.buildBeside(ctx, p.log, v, report) }); err != nil {
+	if err := background.Do(func() error { return p.buildBeside(ctx, wayGiver{p.log}, v, report) }); err != nil {
 		return WentBack{}, fmt.Errorf("go back: %w", err)
 	}
 	if err := p.lock(ctx); err != nil {

@@ -114,7 +114,7 @@ func (p *Projection) Rebuild(ctx context.Context, progress func(Progress)) (Rebu
 	if progress == nil {
 		progress = func(Progress) {}
 	}
-	return p.rebuildFrom(ctx, p.log, func() {}, progress)
+	return p.rebuildFrom(ctx, wayGiver{p.log}, func() {}, progress)
 }
 
 // rebuildFrom is a Rebuild that reads most of the log from another reader of
@@ -156,7 +156,7 @@ func (p *Projection) rebuildFrom(ctx context.Context, log eventstore.LogReader, 
 		if err := p.syncRebuilt(ctx, v); err != nil {
 			return err
 		}
-		return p.buildBeside(ctx, p.log, v, report) // what was appended meanwhile
+		return p.buildBeside(ctx, wayGiver{p.log}, v, report) // what was appended meanwhile
 	})
 	if err != nil {
 		return Rebuilt{}, err

@@ -30,7 +30,8 @@ type Outcome struct {
 
 // RebuildAll rebuilds several read models side by side, from one reading of the
 // log that they share: see Rebuild, which it is for each of them. A failure of
-// one ends that one alone. The outcomes are in the order of the projections.
+// one ends that one alone. They leave a processor to the rest of the program,
+// where there are two. The outcomes are in the order of the projections.
 //
 // The error is about the call: more than MaxTogether projections, or of
 // different logs. progress may be nil; it is called as that of Rebuild, with
@@ -44,7 +45,7 @@ func RebuildAll(ctx context.Context, all []*Projection, progress func(name strin
 		if !sameLog(p.log, all[0].log) {
 			return nil, fmt.Errorf("projection: rebuild %s and %s together: they are of different logs: rebuild each alone", all[0].def.name, p.def.name)
 		}
-		shared.log = p.log
+		shared.log = wayGiver{p.log}
 		for _, t := range p.def.types {
 			if !slices.Contains(shared.filter.Types, t) {
 				shared.filter.Types = append(shared.filter.Types, t)

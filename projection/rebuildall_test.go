@@ -3,6 +3,7 @@ package projection
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -172,4 +173,36 @@ func BenchmarkRebuildAll(b *testing.B) {
 			})
 		}
 	}
+}
+
+// As many busy threads of low priority as there are processors would keep
+// everybody else from them.
+func TestRebuildsLeaveAProcessorToOthers(t *testing.T) {
+	before := runtime.GOMAXPROCS(2)
+	defer runtime.GOMAXPROCS(before)
+	l := newTape()
+	someMoves(l, RebuildPage+7)
+	var inside, most atomic.Int32
+	var all []*Projection
+	for i := range 3 {
+		name := fmt.Sprint("ledger-", i)
+		p := openTest(t, t.TempDir(), l, Define(name, 1, ledgerSchema, On(func(context.Context, *Tx, eventstore.Of[moved]) error {
+			if now := inside.Add(1); now > most.Load() {
+				most.Store(now)
+			}
+			runtime.Gosched()
+			inside.Add(-1)
+			return nil
+		})))
+		require.NoError(t, deliver(t, p, l, 1000))
+		all = append(all, p)
+	}
+	most.Store(0)
+	got, err := RebuildAll(t.Context(), all, nil)
+	require.NoError(t, err)
+	for _, o := range got {
+		require.NoError(t, o.Err)
+		require.True(t, o.Identical)
+	}
+	require.Equal(t, int32(1), most.Load())
 }

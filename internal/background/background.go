@@ -2,7 +2,12 @@
 // wait for.
 package background
 
-import "runtime"
+import (
+	"context"
+	"runtime"
+
+	"golang.org/x/sync/semaphore"
+)
 
 // Do calls fn in a goroutine of its own, on a thread of low priority where the
 // system has such a thing, waits for it and returns its error.
@@ -39,3 +44,28 @@ func Do(fn func() error) (err error) {
 	}
 	return err
 }
+
+// turns are shared by all calls of Turn. A turn weighs as much of whole as
+// there are turns, whose number may change with GOMAXPROCS.
+var turns = semaphore.NewWeighted(whole)
+
+const whole = 1 << 20
+
+// Turn calls fn once a processor but one may be taken for it, or the only one,
+// and returns its error; it returns that of ctx where that ends first. Work of
+// Do that keeps a processor busy does it in turns, none of which waits for
+// another: Go hands on a processor only when the thread there pauses, and as
+// many threads of low priority as there are processors keep everybody else of
+// the program from all of them. Those who wait get their turns in their order.
+func Turn(ctx context.Context, fn func() error) error {
+	weight := int64(whole / Turns())
+	if err := turns.Acquire(ctx, weight); err != nil {
+		return err
+	}
+	defer turns.Release(weight)
+	return fn()
+}
+
+// Turns is how many of Turn may run at once: one less than there are
+// processors, at least one.
+func Turns() int { return max(1, runtime.GOMAXPROCS(0)-1) }
