@@ -21,13 +21,15 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"slices"
+	"strings"
 	"time"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := command(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+	err := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -65,6 +67,11 @@ func parse(args []string) (o options, err error) {
 	flags.StringVar(&o.directory, "dir", "", "where the stores are made; on the disk that is meant, not in memory (default the system's temporary directory)")
 	flags.StringVar(&o.where, "out", "compare.json", "where the figures are written")
 	flags.StringVar(&o.profile, "cpuprofile", "", "where a CPU profile of everything that is run is written; choose one workload and subject")
+	flags.Usage = func() {
+		fmt.Fprintf(flags.Output(), "usage: bench [flags], or bench load [flags]\n\n%s.\n", names())
+		fmt.Fprintf(flags.Output(), "A run has %s; with -short %s.\n\n", long, brief)
+		flags.PrintDefaults()
+	}
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -104,6 +111,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "medians of %d rounds, each subject in turn\n", o.size.rounds)
+	if o.size.brief {
+		fmt.Fprintln(out, "a short run on small files shows that all of it works: its figures are not to be quoted, and nothing is judged by them")
+	}
 	stop, err := profile(o.profile)
 	if err != nil {
 		return err
@@ -112,7 +122,11 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err := errors.Join(err, stop()); err != nil {
 		return err
 	}
-	if err := errors.Join(table(out, rows), judge(out, rows), write(o.where, rows)); err != nil {
+	err = errors.Join(table(out, rows), write(o.where, rows))
+	if err == nil && !o.size.brief {
+		err = judge(out, rows)
+	}
+	if err != nil {
 		return err
 	}
 	return wrongs(rows)
@@ -146,9 +160,23 @@ func compare(ctx context.Context, o options, root string, progress io.Writer) (r
 		rows = append(rows, found...)
 	}
 	if len(rows) == 0 {
-		return nil, errors.New("nothing to compare: no workload or subject has such a name")
+		return nil, fmt.Errorf("nothing to compare: no workload or subject has such a name; %s", names())
 	}
 	return rows, nil
+}
+
+// names lists what -workloads and -subjects choose from.
+func names() string {
+	var all, who []string
+	for _, w := range workloads() {
+		all = append(all, w.name)
+		for _, c := range w.contenders {
+			if !slices.Contains(who, c.name) {
+				who = append(who, c.name)
+			}
+		}
+	}
+	return fmt.Sprintf("the workloads are %s; the subjects %s", strings.Join(all, ", "), strings.Join(who, ", "))
 }
 
 // describe writes what the figures depend on: the machine, and the sizes.

@@ -79,8 +79,8 @@ func table(out io.Writer, rows []row) error {
 			fmt.Fprintf(w, "%s\t%s\t\t\t\tWRONG\t\t\t\t\n", r.Workload, r.Subject)
 		default:
 			leat, _ := find(rows, r.Workload, "leat")
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%.0f\t%s\t%s\t\n", r.Workload, r.Subject,
-				number(r.Median), number(r.Min), number(r.Max), r.Unit, r.P99, ratio(leat.Median, r.Median), ratio(leat.P99, r.P99))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.Workload, r.Subject,
+				number(r.Median), number(r.Min), number(r.Max), r.Unit, microseconds(r.P99), ratio(leat.Median, r.Median), ratio(leat.P99, r.P99))
 		}
 	}
 	if err := w.Flush(); err != nil {
@@ -98,6 +98,14 @@ func table(out io.Writer, rows []row) error {
 func number(v float64) string {
 	if v < 1000 {
 		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.0f", v)
+}
+
+// microseconds shows a p99: nothing where there was none to measure.
+func microseconds(v float64) string {
+	if v == 0 {
+		return ""
 	}
 	return fmt.Sprintf("%.0f", v)
 }

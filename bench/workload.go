@@ -28,6 +28,10 @@ type scale struct {
 	steps int
 }
 
+func (s scale) String() string {
+	return fmt.Sprintf("%d rounds of %s each, logs of %d events to read and of %d to append to, %d saga steps", s.rounds, s.lasting, s.history, s.full, s.steps)
+}
+
 var (
 	long  = scale{rounds: 5, lasting: 2 * time.Second, full: 1_000_000, history: 200_000, steps: 20_000}
 	brief = scale{brief: true, rounds: 1, lasting: 300 * time.Millisecond, full: 20_000, history: 20_000, steps: 2_000}

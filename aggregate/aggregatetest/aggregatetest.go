@@ -91,8 +91,11 @@ func (s *Scenario[S]) fold(history []eventstore.Recorded) *S {
 }
 
 // record returns the history with events added, having checked that each of
-// them can be stored and folded and loses nothing on the way.
+// them can be stored and folded after those before, and loses nothing on the
+// way.
 func (s *Scenario[S]) record(history []eventstore.Recorded, events []eventstore.Event) ([]eventstore.Recorded, error) {
+	s.t.Helper()
+	state := s.fold(history)
 	for i, e := range events {
 		data, err := eventstore.Encode(e)
 		if err != nil {
@@ -102,7 +105,7 @@ func (s *Scenario[S]) record(history []eventstore.Recorded, events []eventstore.
 			return nil, fmt.Errorf("event %d: %w", i+1, err)
 		}
 		history = s.recorded(history, data)
-		if err := s.def.Fold(new(S), history[len(history)-1]); err != nil {
+		if err := s.def.Fold(state, history[len(history)-1]); err != nil {
 			return nil, fmt.Errorf("event %d: %w", i+1, err)
 		}
 	}

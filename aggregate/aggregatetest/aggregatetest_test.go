@@ -169,3 +169,15 @@ func TestFailuresSayWhatIsWrong(t *testing.T) {
 		})
 	}
 }
+
+// A fold may rely on what the events before have made.
+func TestEventsAreFoldedAfterThoseBefore(t *testing.T) {
+	type shelf struct{ Items map[int64]bool }
+	shelves := aggregate.Define("shelf",
+		aggregate.On(func(s *shelf, _ closed) { s.Items = map[int64]bool{} }),
+		aggregate.On(func(s *shelf, e deposited) { s.Items[e.Cents] = true }))
+	aggregatetest.Given(t, shelves, closed{}, deposited{1}).
+		When(func(*shelf) (aggregate.Events, error) { return aggregate.Events{deposited{2}}, nil }).
+		Then(deposited{2}).
+		State(func(s *shelf) { require.Len(t, s.Items, 2) })
+}
