@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leat-go/leat/clock"
+	"github.com/leat-go/leat/projection"
 	"github.com/leat-go/leat/serverless"
 	"github.com/leat-go/leat/taxi-demo/internal/chaos"
 	"github.com/leat-go/leat/taxi-demo/internal/check"
@@ -21,6 +24,7 @@ import (
 	"github.com/leat-go/leat/taxi-demo/internal/meter"
 	"github.com/leat-go/leat/taxi-demo/internal/replay"
 	"github.com/leat-go/leat/taxi-demo/internal/tlc"
+	"github.com/leat-go/leat/taxi-demo/internal/views"
 )
 
 // sample returns a file with the first rows of the real trip records that lie
@@ -56,7 +60,8 @@ func TestRealTripsToTheCent(t *testing.T) {
 	var out, errs bytes.Buffer
 	store := filepath.Join(t.TempDir(), "store")
 	began := time.Now()
-	code := run([]string{"import", sample(t, rows), "--json", "--store", store}, terminal{out: &out, err: &errs})
+	file := sample(t, rows)
+	code := run([]string{"import", file, "--json", "--store", store}, terminal{out: &out, err: &errs})
 	require.Equal(t, exitOK, code, "%s%s", out.String(), errs.String())
 	var got check.Report
 	require.NoError(t, json.Unmarshal(out.Bytes(), &got))
@@ -70,6 +75,7 @@ func TestRealTripsToTheCent(t *testing.T) {
 	require.Equal(t, got.FareCheck.JFKFlat.Trips, got.FareCheck.JFKFlat.Exact)
 	rides := got.Rides.Settled + got.Rides.Cancelled + got.Rides.Unfulfilled + got.Rides.Outstanding + got.Rides.Refunded
 	require.Equal(t, got.Trips, rides+got.Rides.NotDriven+got.Rides.Refunded, "every row has one fate")
+	requireZones(t, store, file)
 	if rows != 0 {
 		require.Equal(t, rows, got.Trips)
 		return
@@ -84,6 +90,45 @@ func TestRealTripsToTheCent(t *testing.T) {
 		Negotiated:        check.Counted{Trips: 147},
 		NoCheck:           check.Counted{Trips: 63},
 	}, got.FareCheck)
+}
+
+// requireZones demands that every trip of a file that was driven is counted where
+// and when it began, though the file is in no order of time.
+func requireZones(t *testing.T, store, file string) {
+	t.Helper()
+	want := map[string]int{}
+	for trip, err := range tlc.Pair(tlc.Trips(file), tlc.Window) {
+		require.NoError(t, err)
+		if replay.NewPlan(trip, meter.Tariffs()).Driven {
+			want[fmt.Sprint(trip.PickupZone, " ", trip.Pickup.Truncate(time.Minute).UnixNano())]++
+		}
+	}
+	v, err := projection.OpenReader(t.Context(), store, views.Zones)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, v.Close()) }()
+	got := map[string]int{}
+	require.NoError(t, v.Read(t.Context(), func(r *projection.Reader) (err error) {
+		late, err := views.ZoneTrips.Late(r)
+		require.NoError(t, err)
+		require.Empty(t, late, "nothing is too late")
+		rows, err := r.Query(`SELECT key || ' ' || starts, trips, final FROM zone_minute`)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, rows.Close()) }()
+		for rows.Next() {
+			var minute string
+			var trips, final int
+			if err := rows.Scan(&minute, &trips, &final); err != nil {
+				return err
+			}
+			require.Zero(t, final, "another file may have more for it")
+			got[minute] = trips
+		}
+		return rows.Err()
+	}))
+	require.NotEmpty(t, want)
+	require.Equal(t, want, got)
 }
 
 // tickThief is a world whose cars lose one tick of even rows on the way and

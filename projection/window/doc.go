@@ -39,7 +39,8 @@
 //
 // It never looks at a clock: without a further event no window becomes final. An
 // event time far ahead takes the watermark with it, and what follows is too late:
-// check times from outside before they become points. Parked events that are
+// check times from outside before they become points. Items in no order of time,
+// as of a file, are Point.Unordered and make nothing final. Parked events that are
 // released are late by as long as they were parked. Final rows are kept until the
 // user deletes them, who may do so once the watermark is Lateness and another
 // length of the window past their end. Memory holds a page of windows at most.

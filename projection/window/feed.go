@@ -100,8 +100,8 @@ func handle[E eventstore.Event](tables projection.Option, fn func(context.Contex
 	}
 }
 
-// Add puts an item into its windows, moves the watermark and makes final what it
-// has passed, calling OnFinal; all of it in the handler's transaction. It is
+// Add puts an item into its windows, moves the watermark unless the point is
+// Unordered, and makes final what it has passed, calling OnFinal; all of it in the handler's transaction. It is
 // called by a handler of the event r. An item may be added once for each event
 // and feed, or several times with different keys.
 //

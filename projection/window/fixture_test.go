@@ -41,6 +41,8 @@ type sold struct {
 	Cents    int64
 	Source   string
 	Recorded int64 // when the log records it
+	// Unordered is the point's.
+	Unordered bool `json:",omitempty"`
 }
 
 func (sold) EventType() string { return "sold" }
@@ -48,7 +50,7 @@ func (sold) EventType() string { return "sold" }
 const second = int64(time.Second)
 
 func (s sold) point() window.Point {
-	return window.Point{Key: s.Shop, Time: time.Unix(s.At, 0), Source: s.Source}
+	return window.Point{Key: s.Shop, Time: time.Unix(s.At, 0), Source: s.Source, Unordered: s.Unordered}
 }
 
 func item(e eventstore.Of[sold]) (window.Point, sold, bool) {

@@ -62,13 +62,13 @@ func (m *model) closed() int64 {
 
 func (m *model) add(e sold, position int64) {
 	p := placed{e, position}
-	if m.events++; m.events == 1 {
-		m.began = e.Recorded
-	}
+	m.events++
 	m.missed("minute", position, m.put("minute", tumbling, tumbling, p))
 	m.missed("slide", position, m.put("slide", size, step, p))
 	m.missed("visit", position, m.visit(p))
-	m.advance(e)
+	if !e.Unordered {
+		m.advance(e)
+	}
 	m.finish()
 }
 
@@ -128,6 +128,9 @@ func (m *model) visit(p placed) (missed int64) {
 }
 
 func (m *model) advance(e sold) {
+	if len(m.seen) == 0 {
+		m.began = e.Recorded
+	}
 	if most, known := m.most[e.Source]; !known || e.At > most {
 		m.most[e.Source] = e.At
 	}
@@ -288,6 +291,7 @@ func drawSold(t *rapid.T, opts window.Options) sold {
 	if len(opts.Sources) > 0 {
 		e.Source = rapid.SampledFrom(opts.Sources).Draw(t, "source")
 	}
+	e.Unordered = rapid.IntRange(0, 4).Draw(t, "unordered") == 0
 	return e
 }
 

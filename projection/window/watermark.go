@@ -44,6 +44,11 @@ type Point struct {
 	// Source is the source of the event, one of Options.Sources; empty without
 	// them.
 	Source string
+	// Unordered says that the item is one of many that come in no order of time,
+	// as the rows of a file do: it goes into its windows as any other, and leaves
+	// the watermark, its source's too, where it is. In a feed of such items alone
+	// nothing is too late, and no window ever final.
+	Unordered bool
 }
 
 // none is the watermark before there is one.
@@ -152,8 +157,8 @@ func (p *progress) check(at Point) error {
 // mark is a feed's watermark.
 type mark struct {
 	at    int64 // none: there is none yet
-	since int64 // log time of the feed's first event
-	first bool  // there was no event before
+	since int64 // log time of the feed's first event that moves it
+	first bool  // there was no such event before
 }
 
 func (p *progress) read(tx *projection.Tx) (m mark, err error) {
@@ -175,6 +180,9 @@ func (p *progress) read(tx *projection.Tx) (m mark, err error) {
 // advance has the watermark know of an event and returns what it then is. It
 // never goes back.
 func (p *progress) advance(tx *projection.Tx, m mark, r *eventstore.Recorded, at Point) (int64, error) {
+	if at.Unordered {
+		return m.at, nil
+	}
 	now := at.Time.UnixNano()
 	if m.first && p.idle > 0 {
 		m.since = r.Time

@@ -76,6 +76,33 @@ func TestFinalisingAndLateness(t *testing.T) {
 	}
 }
 
+// TestUnorderedItemsMoveNoWatermark: they are in their windows in any order, but
+// for windows that others have made final.
+func TestUnorderedItemsMoveNoWatermark(t *testing.T) {
+	row := func(second int64) sold { return sold{Shop: shop, At: second, Unordered: true} }
+	for name, c := range map[string]struct {
+		given []sold
+		want  [][]any // starts, final, n
+		late  [][]any // events, windows, first, last
+	}{
+		"rows alone":        {[]sold{row(90), row(3), row(50), row(9), row(-7)}, [][]any{{-10, 0, 1}, {0, 0, 2}, {50, 0, 1}, {90, 0, 1}}, nil},
+		"others after them": {[]sold{row(90), row(3), {Shop: shop, At: 15}}, [][]any{{0, 1, 1}, {10, 0, 1}, {90, 0, 1}}, nil},
+		"rows after others": {[]sold{{Shop: shop, At: 15}, row(90), row(9), row(12)}, [][]any{{10, 0, 2}, {90, 0, 1}}, [][]any{{1, 1, 3, 3}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var given []projectiontest.Stream
+			for _, e := range c.given {
+				given = append(given, projectiontest.In("all", e))
+			}
+			s := newShops(&window.Options{Lateness: 5 * time.Second})
+			projectiontest.Check(t, s.define(nil), projectiontest.Case{Given: given, Then: []projectiontest.Rows{
+				{Query: `SELECT starts / 1000000000, final, n FROM minute ORDER BY starts`, Want: c.want},
+				{Query: `SELECT events, windows, first_position, last_position FROM shop_late WHERE part = 'minute'`, Want: c.late},
+			}})
+		})
+	}
+}
+
 // TestIdleSources holds the watermark to the slowest source until that is idle,
 // by the log's time alone.
 func TestIdleSources(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/eventstore/memory"
 	"github.com/leat-go/leat/projection"
+	"github.com/leat-go/leat/taxi-demo/internal/origin"
 	"github.com/leat-go/leat/taxi-demo/internal/ride"
 	"github.com/leat-go/leat/taxi-demo/internal/tlc"
 	"github.com/leat-go/leat/taxi-demo/internal/views"
@@ -146,19 +147,21 @@ func plainly(minutes int) string {
 }
 
 // TestZonesOfRealTrips compares the windows over real trips with a plain GROUP
-// BY over the same: in order, in others that the lateness allows, in pages of
-// several sizes with a restart, and after a rebuild.
+// BY over the same: in order, in others that the lateness allows, and imported in
+// the order of the file, which is none; in pages of several sizes with a restart,
+// and after a rebuild.
 func TestZonesOfRealTrips(t *testing.T) {
 	trips := realTrips(t)
-	begun := func(delay func(i int) time.Duration) *memory.Store {
+	begun := func(before func(a, b int) int, first ...eventstore.Event) *memory.Store {
 		order := make([]int, len(trips))
 		for i := range order {
 			order[i] = i
 		}
-		slices.SortStableFunc(order, func(a, b int) int {
-			return cmp.Compare(trips[a].Pickup.Add(delay(a)).UnixNano(), trips[b].Pickup.Add(delay(b)).UnixNano())
-		})
+		slices.SortStableFunc(order, before)
 		var all []told
+		for _, e := range first {
+			all = append(all, told{trips[0].Pickup, e})
+		}
 		for _, i := range order {
 			id := fmt.Sprint("r", i)
 			all = append(all, told{trips[0].Pickup, ride.Requested{RideID: id, Pickup: trips[i].PickupZone}},
@@ -166,14 +169,21 @@ func TestZonesOfRealTrips(t *testing.T) {
 		}
 		return record(t, all)
 	}
+	delayed := func(delay func(i int) time.Duration) func(a, b int) int {
+		return func(a, b int) int {
+			return cmp.Compare(trips[a].Pickup.Add(delay(a)).UnixNano(), trips[b].Pickup.Add(delay(b)).UnixNano())
+		}
+	}
+	asInTheFile := func(a, b int) int { return cmp.Compare(trips[a].Row, trips[b].Row) }
 	var want [3][]string
 	for name, c := range map[string]struct {
 		log  *memory.Store
 		page int
 	}{
-		"in order":                    {begun(func(int) time.Duration { return 0 }), 500},
-		"shuffled":                    {begun(func(i int) time.Duration { return time.Duration(i*7919%121) * time.Second }), 5000},
-		"shuffled otherwise, in bits": {begun(func(i int) time.Duration { return time.Duration(i*104729%121) * time.Second }), 37},
+		"in order":                    {begun(delayed(func(int) time.Duration { return 0 })), 500},
+		"shuffled":                    {begun(delayed(func(i int) time.Duration { return time.Duration(i*7919%121) * time.Second })), 5000},
+		"shuffled otherwise, in bits": {begun(delayed(func(i int) time.Duration { return time.Duration(i*104729%121) * time.Second })), 37},
+		"imported":                    {begun(asInTheFile, origin.ImportBegun{File: origin.File{Source: "sample"}}), 500},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if want[0] == nil {
@@ -196,7 +206,8 @@ func TestZonesOfRealTrips(t *testing.T) {
 }
 
 // TestTripsThatCameTooLateAreCounted takes the trips in the order of the file,
-// which is none: what is in a window and what was too late for it is everything.
+// which is none, but as those of a city: what is in a window and what was too late
+// for it is everything.
 func TestTripsThatCameTooLateAreCounted(t *testing.T) {
 	trips := realTrips(t)
 	slices.SortFunc(trips, func(a, b tlc.Trip) int { return cmp.Compare(a.Row, b.Row) })

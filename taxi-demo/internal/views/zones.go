@@ -11,6 +11,7 @@ import (
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/projection"
 	"github.com/leat-go/leat/projection/window"
+	"github.com/leat-go/leat/taxi-demo/internal/origin"
 	"github.com/leat-go/leat/taxi-demo/internal/ride"
 )
 
@@ -22,14 +23,20 @@ var (
 )
 
 // ZoneTrips are the trips that begin, by zone. Their event time is that of the
-// meter, which an import takes from the trip record: of rows that are not in the
-// order of time most are too late, and counted as that.
+// meter. In a city that is the clock's, and a window is final two minutes after
+// its end. An import takes it from the trip record, and neither are the rows of a
+// file in the order of time nor do their rides begin in the order of the rows:
+// every trip counts, and no window is ever final, since another file may have
+// more for it.
 var ZoneTrips = window.Define("zone", &window.Options{Lateness: 2 * time.Minute}, ZoneMinute, ZoneFive, ZoneFifteen)
 
 // Zones counts the trips that begin in a zone by the minute, and in the last five
 // and fifteen minutes at each.
-var Zones = projection.Define("zones", 2, pendingSchema,
+var Zones = projection.Define("zones", 3, pendingSchema+importedSchema,
 	ZoneTrips.Tables(),
+	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[origin.ImportBegun]) error {
+		return imported(tx, e.Payload)
+	}),
 	projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[ride.Requested]) error {
 		return pending(tx, e.Payload)
 	}),
@@ -39,6 +46,9 @@ var Zones = projection.Define("zones", 2, pendingSchema,
 			return err
 		}
 		at := window.Point{Key: zoneKey(zone), Time: e.Payload.At}
+		if at.Unordered, err = imports(tx); err != nil {
+			return err
+		}
 		if err := ZoneTrips.Add(ctx, tx, e.Recorded, at, e.Payload); err != nil {
 			return err
 		}
@@ -79,6 +89,26 @@ func pendingZone(tx *projection.Tx, rideID string) (zone int, found bool, err er
 
 func notPending(tx *projection.Tx, rideID string) error {
 	return exec(tx, `DELETE FROM pending WHERE ride_id = ?`, rideID)
+}
+
+// importedSchema holds the files that are imported: none in a city.
+const importedSchema = `
+	CREATE TABLE imported (
+		source TEXT PRIMARY KEY
+	) STRICT, WITHOUT ROWID;`
+
+func imported(tx *projection.Tx, e origin.ImportBegun) error {
+	return exec(tx, `
+		INSERT INTO imported (source)
+		VALUES (?)
+		ON CONFLICT DO NOTHING`,
+		e.File.Source)
+}
+
+// imports tells whether the trips are those of files.
+func imports(tx *projection.Tx) (yes bool, err error) {
+	err = tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM imported)`).Scan(&yes)
+	return yes, err
 }
 
 // zoneKey is the key of a zone's windows, and keyZone the zone of a key.
