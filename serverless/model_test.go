@@ -1,10 +1,12 @@
 package serverless_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/projection"
 	"github.com/leat-go/leat/serverless"
 )
@@ -48,4 +50,29 @@ func TestAModelOfThePastRebuiltAndGoneBackWith(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "balances.v1.1.db", back.Serves)
 	require.EqualValues(t, 50, b.balance(t, "ada"))
+}
+
+// What waits for an operator is in the status, of read models and functions.
+func TestWhatIsSetAsideIsInTheStatus(t *testing.T) {
+	b := newBank(t, t.TempDir(), serverless.Options{}, func(b *bank) {
+		for name, policy := range map[string]projection.Policy{"parks": projection.Park, "skips": projection.Skip} {
+			b.Project(projection.Define(name, 1, `CREATE TABLE t (id INTEGER PRIMARY KEY) STRICT`,
+				projection.On(func(context.Context, *projection.Tx, eventstore.Of[Deposited]) error { return errBoom }),
+				projection.OnFailure(policy), projection.Retries(1, 0)))
+		}
+	})
+	for range 3 {
+		b.deposit(t, "ada", 10)
+	}
+	b.drain(t)
+	st, err := b.Status(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 3, st.Parked)
+	require.Equal(t, 3, st.DeadLetters)
+	said := map[string]string{}
+	for _, c := range st.Consumers {
+		said[c.Name] = c.String()
+	}
+	require.Equal(t, "stopped; parked: 3", said["parks"])
+	require.Equal(t, "stopped; dead letters: 3", said["skips"])
 }

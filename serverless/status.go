@@ -31,15 +31,18 @@ type Consumer struct {
 	Attempt     int
 	Error       string
 	NextAttempt time.Time
-	// DeadLetters were given up and wait for an operator.
-	DeadLetters int
+	// DeadLetters are events that were given up and wait for an operator; Parked
+	// those of a projection that wait in parked streams (a function's are among
+	// its dead letters).
+	DeadLetters, Parked int
 	// Building is the progress of a new file of a projection, nil where none is
 	// built: a rebuild, or a higher version, which is what the checkpoint is of.
 	Building *projection.Progress
 }
 
 // String returns the state in one line: "running", "catching up: 12 positions
-// to go", "blocked at 4711: …", "running; rebuilding 43 %".
+// to go", "blocked at 4711: …", "running; parked: 3; dead letters: 1",
+// "running; rebuilding 43 %".
 func (c Consumer) String() string {
 	line := c.State
 	switch {
@@ -49,6 +52,12 @@ func (c Consumer) String() string {
 		line += ": " + c.Error
 	case c.Lag > 0:
 		line += fmt.Sprintf(": %d positions to go", c.Lag)
+	}
+	if c.Parked > 0 {
+		line += fmt.Sprintf("; parked: %d", c.Parked)
+	}
+	if c.DeadLetters > 0 {
+		line += fmt.Sprintf("; dead letters: %d", c.DeadLetters)
 	}
 	if c.Building != nil {
 		line += fmt.Sprintf("; rebuilding %.0f %%", c.Building.Percent())
@@ -76,8 +85,8 @@ type Status struct {
 	Sagas saga.Stats
 	// NextTimer is when the next timer is due, zero where there is none.
 	NextTimer time.Time
-	// DeadLetters is their number, of functions and projections.
-	DeadLetters int
+	// DeadLetters and Parked are their numbers, of all consumers.
+	DeadLetters, Parked int
 }
 
 func consumerOf(st bus.ConsumerStatus) Consumer {
@@ -107,7 +116,7 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	for _, n := range dead {
-		st.DeadLetters += n
+		st.DeadLetters += n // of functions that are no longer there as well
 	}
 	for _, src := range h.sources {
 		st.Inputs = append(st.Inputs, src.now())
@@ -132,7 +141,9 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 		if err := add(p, "projection", now.DeadLetters); err != nil {
 			return Status{}, err
 		}
-		st.Consumers[len(st.Consumers)-1].Building = now.Building
+		c := &st.Consumers[len(st.Consumers)-1]
+		c.Building, c.Parked = now.Building, now.ParkedEvents
+		st.Parked += now.ParkedEvents
 	}
 	for _, f := range h.events {
 		for i, p := range f.parts {
