@@ -296,7 +296,7 @@ func TestKilledWhileUpgrading(t *testing.T) {
 			}
 			v, err := OpenReader(t.Context(), dir, crashVersion(2))
 			require.NoError(t, err)
-			st, err := v.Status(t.Context())
+			st, err := v.Status(t.Context(), nil)
 			require.NoError(t, err)
 			require.NoError(t, v.Close())
 			require.Equal(t, want, st.Version)

@@ -259,11 +259,44 @@ func (v *View) Read(ctx context.Context, fn func(*Reader) error) (err error) {
 	return read(ctx, f.db, &Reader{version: version}, fn)
 }
 
-// Status returns what the live file says of itself. What only the owner's
-// memory knows (whether it runs, is catching up or building) is not in it:
-// State is Unknown, or BackingOff or Blocked by the attempts that the event
-// after the checkpoint has had.
-func (v *View) Status(ctx context.Context) (Status, error) {
+// Status returns what the live file and the log say. What only the owner's
+// memory knows is not in it: a build, and whether anybody applies what is
+// missing. State is BackingOff or Blocked by the attempts that the event after
+// the checkpoint has had, else CatchingUp or Running by whether the log has an
+// event for the read model that is not applied, among the next
+// eventstore.MaxScan. Without a log (nil) it is Unknown, and Head, Lag and
+// Waiting are zero.
+func (v *View) Status(ctx context.Context, log eventstore.LogReader) (Status, error) {
+	s, err := v.status(ctx)
+	if err != nil || log == nil {
+		return s, err
+	}
+	head, err := log.Head(ctx) // after the file was read: what it has is in the log
+	if err != nil {
+		return s, err
+	}
+	s.Head, s.Lag = head, max(head-s.Position, 0)
+	if s.Position > head {
+		return s, fmt.Errorf("projection %s: %w: the read model is at position %d, and the log ends at %d: %s", s.Name, eventstore.ErrRewound, s.Position, head, rewoundRemedy)
+	}
+	page, err := log.ReadLog(ctx, s.Position, 1, v.def.filter())
+	if err != nil {
+		return s, err
+	}
+	if len(page.Events) > 0 {
+		s.Waiting = page.Events[0].RecordedAt()
+	}
+	switch {
+	case s.State != Unknown:
+	case len(page.Events) > 0 || page.Through.Position < head:
+		s.State = CatchingUp
+	default:
+		s.State = Running
+	}
+	return s, nil
+}
+
+func (v *View) status(ctx context.Context) (Status, error) {
 	s := Status{Name: v.def.name, State: Unknown}
 	err := v.Read(ctx, func(r *Reader) (err error) {
 		s.Version = r.Version()

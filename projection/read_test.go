@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/leat-go/leat/eventstore"
 )
 
 func TestReadYourWrites(t *testing.T) {
@@ -147,9 +149,20 @@ func TestAToolReadsBesideTheOwnerAndWithoutOne(t *testing.T) {
 
 	alone, err := OpenReader(t.Context(), dir, d)
 	require.NoError(t, err)
-	s, err := alone.Status(t.Context())
+	s, err := alone.Status(t.Context(), nil)
 	require.NoError(t, err)
 	require.Equal(t, Status{Name: "ledger", Version: 1, State: Unknown, Position: l.head()}, s)
+	s, err = alone.Status(t.Context(), l)
+	require.NoError(t, err)
+	require.Equal(t, Status{Name: "ledger", Version: 1, State: Running, Position: l.head(), Head: l.head()}, s)
+	at := l.head()
+	someMoves(l, 3)
+	s, err = alone.Status(t.Context(), l)
+	require.NoError(t, err)
+	require.Equal(t, Status{Name: "ledger", Version: 1, State: CatchingUp, Position: at, Head: at + 3, Lag: 3, Waiting: l.events[at].RecordedAt()}, s)
+	l.events = l.events[:5]
+	_, err = alone.Status(t.Context(), l)
+	require.ErrorIs(t, err, eventstore.ErrRewound)
 	require.Error(t, alone.Read(t.Context(), func(r *Reader) error {
 		return r.QueryRow("DELETE FROM account RETURNING id").Scan(new(string))
 	}))
@@ -169,7 +182,7 @@ func TestAToolSeesAFailingEvent(t *testing.T) {
 		require.NoError(t, p.Close())
 		v, err := OpenReader(t.Context(), dir, d)
 		require.NoError(t, err)
-		s, err := v.Status(t.Context())
+		s, err := v.Status(t.Context(), l)
 		require.NoError(t, err)
 		require.Equal(t, want, s.State)
 		require.Equal(t, int64(7), s.Failed)

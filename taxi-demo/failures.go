@@ -56,7 +56,7 @@ func failuresCommand(t terminal, store *string) *cobra.Command {
 	}
 	var reason string
 	discard := &cobra.Command{
-		Use:   "discard CONSUMER POSITION --reason WHY",
+		Use:   "discard CONSUMER POSITION --why TEXT",
 		Short: "Give the event up for good; the reason is kept",
 		Args:  cobra.ArbitraryArgs,
 		RunE: oneFailure(t, store, func(ctx context.Context, a *app, name string, position int64) error {
@@ -72,10 +72,10 @@ func failuresCommand(t terminal, store *string) *cobra.Command {
 			return err
 		}),
 	}
-	discard.Flags().StringVar(&reason, "reason", "", "why (required)")
+	discard.Flags().StringVar(&reason, "why", "", "why (required)")
 	discard.PreRunE = func(*cobra.Command, []string) error {
 		if reason == "" {
-			return usagef("failures discard: say why with --reason")
+			return usagef("failures discard: say why with --why")
 		}
 		return nil
 	}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/eventstore/sqlite"
 	"github.com/leat-go/leat/projection"
 	"github.com/leat-go/leat/taxi-demo/internal/views"
@@ -26,11 +29,8 @@ func projectionsCommand(t terminal, store *string) *cobra.Command {
 
 // projectionLine is one read model in a listing.
 type projectionLine struct {
-	Name     string `json:"name"`
-	Version  int    `json:"version"`
-	Position int64  `json:"position,omitempty"`
-	Head     int64  `json:"head,omitempty"`
-	State    string `json:"state,omitempty"`
+	Name    string `json:"name"`
+	Version int    `json:"version"`
 }
 
 func listProjections(t terminal, store *string) *cobra.Command {
@@ -62,14 +62,60 @@ func listProjections(t terminal, store *string) *cobra.Command {
 	return cmd
 }
 
+// statusLine is how far one read model is.
+type statusLine struct {
+	Name string `json:"name"`
+	// Version is that of the file that serves, which may not be the program's;
+	// 0 where there is none.
+	Version  int    `json:"version"`
+	State    string `json:"state"`
+	Position int64  `json:"position"`
+	Head     int64  `json:"head"`
+	// Lag is in positions, LagSeconds by the times of the log: from the first
+	// event that is not applied to the log's last.
+	Lag         int64   `json:"lag"`
+	LagSeconds  float64 `json:"lag_seconds"`
+	Failed      int64   `json:"failed,omitempty"`
+	Reason      string  `json:"reason,omitempty"`
+	Parked      int     `json:"parked"`
+	DeadLetters int     `json:"dead_letters"`
+
+	text string
+}
+
+// States beside those of a projection.
+const (
+	notBuilt = "not built"
+	pastEnd  = "past the end"
+)
+
+func (l statusLine) String() string {
+	text := fmt.Sprintf("%-12s ", l.Name)
+	if l.State != notBuilt {
+		text += fmt.Sprintf("version %d, position %d of %d, ", l.Version, l.Position, l.Head)
+	}
+	text += l.text
+	if l.LagSeconds > 0 {
+		text += fmt.Sprintf(", %s behind", time.Duration(l.LagSeconds*float64(time.Second)).Round(time.Second))
+	}
+	return text
+}
+
 func statusProjections(t terminal, store *string) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "Say how far each read model is, also beside a running demo",
-		Args:  noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			lines, err := projectionStatus(cmd.Context(), *store)
+		Use:   "status [NAME…]",
+		Short: "Say how far read models are, also beside a running demo",
+		Long: `Say how far read models are, in positions and in time of the log, and what they
+could not take. Beside a running demo it cannot tell that a model is being
+rebuilt.`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			names, err := chosen(names, len(names) == 0)
+			if err != nil {
+				return err
+			}
+			lines, err := projectionStatus(cmd.Context(), *store, names)
 			if err != nil {
 				return err
 			}
@@ -77,7 +123,7 @@ func statusProjections(t terminal, store *string) *cobra.Command {
 				return t.json(lines)
 			}
 			for _, l := range lines {
-				fmt.Fprintf(t.out, "%-12s version %d, position %d of %d, %s\n", l.Name, l.Version, l.Position, l.Head, l.State)
+				fmt.Fprintln(t.out, l)
 			}
 			return nil
 		},
@@ -86,7 +132,7 @@ func statusProjections(t terminal, store *string) *cobra.Command {
 	return cmd
 }
 
-func projectionStatus(ctx context.Context, dir string) (_ []projectionLine, err error) {
+func projectionStatus(ctx context.Context, dir string, names []string) (_ []statusLine, err error) {
 	if err := mustExist(dir); err != nil {
 		return nil, err
 	}
@@ -95,58 +141,51 @@ func projectionStatus(ctx context.Context, dir string) (_ []projectionLine, err 
 		return nil, mayWrite(dir, err)
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	head, err := log.Head(ctx)
-	if err != nil {
-		return nil, err
-	}
-	lines := []projectionLine{}
+	lines := []statusLine{}
 	for _, def := range views.All() {
-		l, err := viewLine(ctx, dir, def)
-		if err == nil && l.Position > head { // the log may have grown meanwhile
-			head, err = log.Head(ctx)
+		if !slices.Contains(names, def.Name()) {
+			continue
 		}
+		l, err := statusOf(ctx, dir, log, def)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", def.Name(), err)
+			return nil, err
 		}
-		l.Head = head
-		l.say()
 		lines = append(lines, l)
 	}
 	return lines, nil
 }
 
-func viewLine(ctx context.Context, dir string, def *projection.Definition) (l projectionLine, err error) {
-	l = projectionLine{Name: def.Name(), Version: def.Version()}
+func statusOf(ctx context.Context, dir string, log eventstore.LogReader, def *projection.Definition) (l statusLine, err error) {
+	l = statusLine{Name: def.Name(), State: notBuilt, text: notBuilt}
 	v, err := projection.OpenReader(ctx, dir, def)
 	if errors.Is(err, projection.ErrNoView) {
-		l.State = "not built"
-		return l, nil
+		l.Head, err = log.Head(ctx)
+		l.Lag = l.Head
+		return l, err
 	}
 	if err != nil {
 		return l, err
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
-	err = v.Read(ctx, func(r *projection.Reader) error {
-		l.Version = r.Version()
-		l.Position, err = r.Position()
-		return err
-	})
-	return l, err
-}
-
-// say says what the position means, unless that is known.
-func (l *projectionLine) say() {
-	switch {
-	case l.State != "":
-	case l.Position > l.Head:
-		l.State = "past the end of the log: the log was put back, or is another; see 'taxi-demo verify'"
-	case l.Position < l.Head:
-		// An idle model saves lazily how far it has seen, so its file may lag
-		// behind a log with nothing for it.
-		l.State = fmt.Sprintf("%d positions to look through", l.Head-l.Position)
-	default:
-		l.State = "caught up"
+	s, err := v.Status(ctx, log)
+	l.Version, l.Position, l.Head, l.Lag = s.Version, s.Position, s.Head, s.Lag
+	l.Failed, l.Reason, l.Parked, l.DeadLetters = s.Failed, s.Reason, s.ParkedEvents, s.DeadLetters
+	if errors.Is(err, eventstore.ErrRewound) {
+		l.State, l.text = pastEnd, "past the end of the log: the log was put back, or is another; see 'taxi-demo verify'"
+		return l, nil
 	}
+	if err != nil {
+		return l, err
+	}
+	l.State, l.text = string(s.State), cell(s.String())
+	if !s.Waiting.IsZero() {
+		last, err := eventstore.EventAt(ctx, log, s.Head)
+		if err != nil {
+			return l, err
+		}
+		l.LagSeconds = s.LagTime(last.RecordedAt()).Seconds()
+	}
+	return l, nil
 }
 
 // rebuiltLine is the outcome of one rebuild.
