@@ -114,10 +114,56 @@ func armedTimers(t *testing.T, w *world) []string {
 		all = append(all, key+" "+name)
 	}
 	require.NoError(t, rows.Err())
-	for id := range w.cache.young.rows {
-		if i := w.cache.byID(id); i.knowsArmed {
-			require.ElementsMatch(t, byInstance[i.key], i.armed, i.key)
+	for id := range w.cache.rows {
+		i, names := w.cache.byID(id), []string(nil)
+		for _, a := range i.armed {
+			names = append(names, a.name)
 		}
+		require.ElementsMatch(t, byInstance[i.key], names, i.key)
 	}
 	return all
+}
+
+// stumbling fails at what begins with "bad" until it is mended.
+type stumbling struct{ Rung int }
+
+// A timer that is set by what waited for an instance is held where the next
+// that waited parks it again: it does not come due in between.
+func TestATimerSetBetweenTwoFailuresIsHeld(t *testing.T) {
+	mended := map[string]bool{}
+	w := newWorld(t, Define("stumbling", 1,
+		Starts(armingKey, func(_ *stumbling, c *Context, e did) error {
+			_, verb, _ := strings.Cut(e.What, " ")
+			if strings.HasPrefix(verb, "bad") && !mended[verb] {
+				return permanent("%s", verb)
+			}
+			if verb == "bad set" {
+				c.After("ring", time.Minute)
+			}
+			return nil
+		}),
+		Timer("ring", func(s *stumbling, _ *Context) error { s.Rung++; return nil })))
+	for _, what := range []string{"k start", "k bad set", "k bad again"} {
+		w.emit("s", did{what})
+	}
+	w.feed(100)
+	require.Equal(t, 1, w.stats().Parked)
+	by := By{Who: "ada", Why: "mended"}
+	mended["bad set"] = true
+	require.NoError(t, w.Retry(t.Context(), "stumbling", "k", by))
+	require.Equal(t, 1, w.stats().Parked, "by the next that waits")
+	list, err := w.Timers(t.Context(), 10)
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.True(t, list[0].Held)
+	_, due, err := w.NextDue(t.Context())
+	require.NoError(t, err)
+	require.False(t, due)
+
+	mended["bad again"] = true
+	require.NoError(t, w.Retry(t.Context(), "stumbling", "k", by))
+	w.advance(time.Hour)
+	i, err := w.Instance(t.Context(), "stumbling", "k")
+	require.NoError(t, err)
+	require.JSONEq(t, `{"Rung":1}`, string(i.State))
 }

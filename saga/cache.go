@@ -5,47 +5,43 @@ import (
 	"hash/maphash"
 )
 
-// cacheBytes is how much memory is kept in instances, in two halves: those
-// changed last, and those changed before. One counts with its row, which has
-// some hundred bytes beside its state, and with cacheEntry for the tables that
-// find it. One of more than cacheRow is not kept.
+// cacheBytes is how much memory is kept in instances: those of 100,000 with
+// small states. One counts with its row, which has some hundred bytes beside
+// its state, and with cacheEntry for the tables that find it. One of more than
+// cacheRow is not kept.
 const (
-	cacheBytes = 32 << 20
-	cacheEntry = 96
+	cacheBytes = 24 << 20
+	cacheEntry = 80
 	cacheRow   = 64 << 10
 )
 
 // cache holds instances as the file has them. Nobody else writes the file, so
 // it is right as long as it follows every commit, and is dropped where the
-// outcome of one is unknown. It holds their rows packed, a fifth of what they
-// take unpacked. Whoever holds the gate owns it.
+// outcome of one is unknown. It holds their rows packed, a quarter of what they
+// take unpacked; where there is no room, others go by chance. Whoever holds the
+// gate owns it.
 type cache struct {
-	young, old generation
-	seed       maphash.Seed
-}
-
-type generation struct {
 	rows  map[int64]string // by id
 	ids   map[uint64]int64 // by a hash of the key; of two with the same, the last
+	seed  maphash.Seed
 	bytes int
-}
-
-func newGeneration() generation {
-	return generation{rows: map[int64]string{}, ids: map[uint64]int64{}}
 }
 
 // clear forgets everything.
 func (c *cache) clear() {
-	*c = cache{young: newGeneration(), old: newGeneration(), seed: maphash.MakeSeed()}
+	*c = cache{rows: map[int64]string{}, ids: map[uint64]int64{}, seed: maphash.MakeSeed()}
 }
 
 // forget forgets the instance with the id.
 func (c *cache) forget(id int64) {
-	for _, g := range [...]*generation{&c.young, &c.old} {
-		if row, ok := g.rows[id]; ok {
-			g.bytes -= len(row) + cacheEntry
-			delete(g.rows, id)
-		}
+	row, ok := c.rows[id]
+	if !ok {
+		return
+	}
+	c.bytes -= len(row) + cacheEntry
+	delete(c.rows, id)
+	if h := c.hash(unpack(row).unique()); c.ids[h] == id {
+		delete(c.ids, h)
 	}
 }
 
@@ -56,47 +52,44 @@ func (c *cache) keep(i *instance) {
 		c.forget(i.id)
 		return
 	}
-	if c.young.bytes >= cacheBytes/2 {
-		c.young, c.old = newGeneration(), c.young
+	if before, ok := c.rows[i.id]; ok {
+		c.bytes -= len(before) + cacheEntry
 	}
-	g := &c.young
-	if before, ok := g.rows[i.id]; ok {
-		g.bytes -= len(before) + cacheEntry
+	c.rows[i.id], c.ids[c.hash(i.unique())] = row, i.id
+	c.bytes += len(row) + cacheEntry
+	for c.bytes > cacheBytes {
+		for id := range c.rows { // from a random place
+			c.forget(id)
+			break
+		}
 	}
-	g.rows[i.id] = row
-	g.ids[c.hash(instanceKey{i.saga, i.key, i.stray})] = i.id
-	g.bytes += len(row) + cacheEntry
 }
 
 // byID returns the instance with the id, unpacked for the caller alone, nil
 // where it is not kept.
 func (c *cache) byID(id int64) *instance {
-	row, ok := c.young.rows[id]
-	if !ok {
-		if row, ok = c.old.rows[id]; !ok {
-			return nil
-		}
+	if row, ok := c.rows[id]; ok {
+		return unpack(row)
 	}
-	return unpack(row)
+	return nil
 }
 
 // byKey is byID by its key.
 func (c *cache) byKey(k instanceKey) *instance {
-	h := c.hash(k)
-	id, ok := c.young.ids[h]
+	id, ok := c.ids[c.hash(k)]
 	if !ok {
-		if id, ok = c.old.ids[h]; !ok {
-			return nil
-		}
+		return nil
 	}
-	i := c.byID(id)
-	if i == nil || i.saga != k.saga || i.key != k.key || i.stray != k.stray {
-		return nil // forgotten, or another with the same hash
+	if i := c.byID(id); i != nil && i.unique() == k {
+		return i
 	}
-	return i
+	return nil // another with the same hash
 }
 
 func (c *cache) hash(k instanceKey) uint64 { return maphash.Comparable(c.seed, k) }
+
+// unique returns what no two instances have in common.
+func (i *instance) unique() instanceKey { return instanceKey{i.saga, i.key, i.stray} }
 
 // pack returns the instance in few bytes: numbers as varints, each string with
 // its length before it.
@@ -120,8 +113,8 @@ func (i *instance) pack() string {
 	for _, s := range i.texts() {
 		b = appendText(b, *s)
 	}
-	for _, name := range i.armed {
-		b = appendText(b, name)
+	for _, a := range i.armed {
+		b = binary.AppendVarint(appendText(b, a.name), a.due)
 	}
 	return string(b)
 }
@@ -137,7 +130,7 @@ func (i *instance) numbers() [15]*int64 {
 		&i.failedAt, &i.nextAttempt, &i.created, &i.updated, &i.completed}
 }
 
-func (i *instance) flags() [3]*bool { return [...]*bool{&i.stray, &i.undoing, &i.knowsArmed} }
+func (i *instance) flags() [2]*bool { return [...]*bool{&i.stray, &i.undoing} }
 
 func (i *instance) texts() [5]*string {
 	return [...]*string{&i.key, &i.state, &i.undos, &i.correlation, &i.reason}
@@ -161,7 +154,7 @@ func unpack(row string) *instance {
 		*s = r.text()
 	}
 	for r.rest != "" {
-		i.armed = append(i.armed, r.text())
+		i.armed = append(i.armed, armed{r.text(), r.number()})
 	}
 	i.asSaved()
 	return i

@@ -242,10 +242,9 @@ func (c *checker) names(ctx context.Context, defs []*Definition) error {
 				var n int
 				if err := c.e.db.Reader().QueryRowContext(ctx, `
 					SELECT COUNT(*)
-					FROM timer a
-					JOIN timer b ON b.instance = a.instance AND b.name = ?2
-					JOIN instance i ON i.id = a.instance
-					WHERE a.name = ?1 AND i.saga = ?3`, former, name, id).Scan(&n); err != nil {
+					FROM instance i
+					WHERE i.saga = ?3 AND i.timers <> '' AND json_valid(i.timers)
+						AND EXISTS (SELECT 1 FROM json_each(i.timers) WHERE key = ?1) AND EXISTS (SELECT 1 FROM json_each(i.timers) WHERE key = ?2)`, former, name, id).Scan(&n); err != nil {
 					return err
 				}
 				if n > 0 {

@@ -31,6 +31,10 @@ const applicationID = 0x1ea70002
 // rewoundRemedy is what to do about sagas that are past the log.
 const rewoundRemedy = "take sagas.db from the same backup as the log: what the sagas did is nowhere else"
 
+// timersByDue is the migration since which timers lie in the order in which
+// they are due, and instances name theirs.
+const timersByDue = 3
+
 //go:embed migration/*.sql
 var migrations embed.FS
 
@@ -59,6 +63,10 @@ const (
 	// lazyCheckpoint is how many positions that concern no saga are passed over
 	// before the file is told. After a crash at most so many are scanned again.
 	lazyCheckpoint = 10_000
+	// pageCache is the memory in which SQLite keeps pages of the file, in KiB:
+	// those that a page of steps of instances at random changes, so that each is
+	// written once.
+	pageCache = 8 << 10
 )
 
 // binding is a definition with what the file says of it.
@@ -146,7 +154,7 @@ func Open(ctx context.Context, dir string, log eventstore.LogReader, clk clock.C
 	if err != nil {
 		return nil, fmt.Errorf("saga: %w", err)
 	}
-	db, err := parts.Open(ctx, dir, FileName, sqlite.Format{ApplicationID: applicationID, Migrations: sub}, sqlite.Options{Durability: durability, Logger: o.Logger})
+	db, err := parts.Open(ctx, dir, FileName, sqlite.Format{ApplicationID: applicationID, Migrations: sub}, sqlite.Options{Durability: durability, Cache: pageCache, Logger: o.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("saga: %w", err)
 	}

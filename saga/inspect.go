@@ -31,7 +31,7 @@ func Inspect(ctx context.Context, dir string) (bus.Inspection, error) {
 	if err != nil {
 		return r, fmt.Errorf("saga: %w", err)
 	}
-	format := sqlite.Format{ApplicationID: applicationID, Migrations: sub, Relations: relations}
+	format := sqlite.Format{ApplicationID: applicationID, Migrations: sub, Relations: relations, Later: map[int][]string{timersByDue: timerRelations}}
 	problems, err := sqlite.Inspect(ctx, filepath.Join(dir, FileName), format, func(tx *sql.Tx) (err error) {
 		r.Consumers, err = inspectCheckpoints(ctx, tx)
 		return err
@@ -126,4 +126,19 @@ var relations = []string{`
 	SELECT ` + named + `, 'the last entry of its journal, ' || i.journal_last || ', is missing or another'
 	FROM instance AS i
 	WHERE i.journal_last <> 0 AND NOT EXISTS (SELECT 1 FROM journal WHERE id = i.journal_last AND instance = i.id AND sequence = i.journal)`,
+}
+
+// timerRelations are those of the timers and the instances that name them.
+var timerRelations = []string{`
+	SELECT ` + named + `, 'its timers are no JSON'
+	FROM instance AS i
+	WHERE i.timers <> '' AND NOT json_valid(i.timers)`, `
+	SELECT ` + named + `, 'its timer "' || a.key || '", due at ' || a.value || ', is missing'
+	FROM instance AS i
+	JOIN json_each(iif(json_valid(i.timers), i.timers, '{}')) AS a
+	WHERE NOT EXISTS (SELECT 1 FROM timer WHERE held IN (0, 1) AND due = a.value AND instance = i.id AND name = a.key)`, `
+	SELECT ` + named + `, 'it does not know of its timer "' || t.name || '", due at ' || t.due
+	FROM timer AS t
+	JOIN instance AS i ON i.id = t.instance
+	WHERE NOT EXISTS (SELECT 1 FROM json_each(iif(json_valid(i.timers), i.timers, '{}')) WHERE key = t.name AND value = t.due)`,
 }

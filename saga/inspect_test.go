@@ -50,6 +50,9 @@ func TestInspectSaysWhatIsNotAsAnEngineWritesIt(t *testing.T) {
 		`UPDATE instance SET state = '{' WHERE key = 'b'`:                                          `saga "order" key "b": its state or its undos are no JSON`,
 		`DELETE FROM instance WHERE key = 'c'`:                                                     `timer "late": its instance 3 does not exist`,
 		`UPDATE timer SET instance = 2 WHERE instance = 1`:                                         `saga "order" key "b": it is completed, but its timer "late" is set`,
+		`UPDATE timer SET due = due + 1 WHERE instance = 1`:                                        `saga "order" key "a": its timer "late", due at `,
+		`UPDATE instance SET timers = '' WHERE key = 'a'`:                                          `saga "order" key "a": it does not know of its timer "late"`,
+		`UPDATE instance SET timers = '{' WHERE key = 'a'`:                                         `saga "order" key "a": its timers are no JSON`,
 		`UPDATE alias SET instance = 77 WHERE key = 'alias-c'`:                                     `alias "alias-c": its instance 77 does not exist`,
 		`UPDATE early SET saga = 7`:                                                                `early event at position 7: its saga does not exist`,
 		`UPDATE outbox SET sequence = 9 WHERE instance = 1`:                                        `is number 9 of 1`,
@@ -60,8 +63,8 @@ func TestInspectSaysWhatIsNotAsAnEngineWritesIt(t *testing.T) {
 		`DELETE FROM journal WHERE instance = 1 AND sequence = 1`:                                  `the entry before it, 1, is missing or another`,
 		`DELETE FROM journal WHERE instance = 2`:                                                   `saga "order" key "b": the last entry of its journal`,
 		`PRAGMA ignore_check_constraints = 1; UPDATE instance SET status = 'lost' WHERE key = 'b'`: `it is in no status that there is: lost`,
-		`DROP INDEX timer_due`:                                                                     `index "timer_due" is missing`,
-		`DROP INDEX timer_due; CREATE INDEX timer_due ON timer (name)`:                             `index "timer_due" was changed`,
+		`DROP INDEX instance_failing`:                                                              `index "instance_failing" is missing`,
+		`DROP INDEX instance_failing; CREATE INDEX instance_failing ON instance (key)`:             `index "instance_failing" was changed`,
 	} {
 		require.NoError(t, os.WriteFile(path, good, 0o600))
 		db, err := sqlite.Open(t.Context(), path, sqlite.Options{})

@@ -3,7 +3,6 @@ package saga
 import (
 	"database/sql"
 	"fmt"
-	"slices"
 )
 
 // Status says where an instance stands.
@@ -55,49 +54,31 @@ type instance struct {
 	updated      int64
 	completed    int64
 
-	loaded  bool   // it is in the file
-	dirty   bool   // it differs from the file
-	counted Status // as the counts have it; empty for a new one
-	backing bool   // as the counts have it: it backs off
-	blocked bool   // as the file's timers have it: held
-	wiped   bool   // its timers are all gone
-	rare    rare   // as the file has it
-
-	// armed are the names of its timers in the file, where that is known: of
-	// one that was made since the file was opened.
-	armed      []string
-	knowsArmed bool
-}
-
-// unarmed tells whether the file is known to have no such timer.
-func (i *instance) unarmed(name string) bool { return i.knowsArmed && !slices.Contains(i.armed, name) }
-
-// arm follows a timer that was written.
-func (i *instance) arm(name string) {
-	if i.unarmed(name) {
-		i.armed = append(i.armed, name)
-	}
-}
-
-// disarm follows a timer that was deleted.
-func (i *instance) disarm(name string) {
-	if i.knowsArmed {
-		i.armed = slices.DeleteFunc(i.armed, func(s string) bool { return s == name })
-	}
+	loaded  bool    // it is in the file
+	dirty   bool    // it differs from the file
+	counted Status  // as the counts have it; empty for a new one
+	backing bool    // as the counts have it: it backs off
+	blocked bool    // as the file's timers have it: held
+	wiped   bool    // its timers are all gone
+	rare    rare    // as the file has it
+	armed   []armed // its timers, as the file has them
 }
 
 // blocking tells whether inputs have to wait.
 func (i *instance) blocking() bool { return i.status == Parked || i.nextAttempt != 0 }
 
 const instanceColumns = `id, saga, key, stray, status, undoing, state, state_version, version, cursor, sequence, journal, journal_last, waited,
-	undo, undo_root, undo_hops, undo_at, correlation, reason, attempts, failed_at, next_attempt, created, updated, completed`
+	undo, undo_root, undo_hops, undo_at, correlation, reason, attempts, failed_at, next_attempt, created, updated, completed, timers`
 
 func scanInstance(row interface{ Scan(...any) error }) (*instance, error) {
-	i := &instance{}
+	i, timers := &instance{}, ""
 	err := row.Scan(&i.id, &i.saga, &i.key, &i.stray, &i.status, &i.undoing, &i.state, &i.stateVersion, &i.version, &i.cursor, &i.sequence,
-		&i.journal, &i.journalLast, &i.waited, &i.undos, &i.undoRoot, &i.undoHops, &i.undoAt, &i.correlation, &i.reason, &i.attempts, &i.failedAt, &i.nextAttempt, &i.created, &i.updated, &i.completed)
+		&i.journal, &i.journalLast, &i.waited, &i.undos, &i.undoRoot, &i.undoHops, &i.undoAt, &i.correlation, &i.reason, &i.attempts, &i.failedAt, &i.nextAttempt, &i.created, &i.updated, &i.completed, &timers)
 	if err != nil {
 		return nil, err
+	}
+	if i.armed, err = readArmed(timers); err != nil {
+		return nil, fmt.Errorf("instance %d, %q: %w", i.id, i.key, err)
 	}
 	i.asSaved()
 	return i, nil
@@ -130,29 +111,32 @@ func (i *instance) rarely() rare {
 
 // save writes the row, by compare-and-swap on its version.
 func (w *work) save(i *instance) error {
+	timers, err := i.armedText()
+	if err != nil {
+		return err
+	}
 	if !i.loaded {
 		i.version = 1
 		_, err := w.tx.Exec(`
 			INSERT INTO instance (`+instanceColumns+`, swept)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
 			i.id, i.saga, i.key, i.stray, string(i.status), i.undoing, i.state, i.stateVersion, i.version, i.cursor, i.sequence, i.journal, i.journalLast, i.waited,
-			i.undos, i.undoRoot, i.undoHops, i.undoAt, i.correlation, i.reason, i.attempts, i.failedAt, i.nextAttempt, i.created, i.updated, i.completed)
+			i.undos, i.undoRoot, i.undoHops, i.undoAt, i.correlation, i.reason, i.attempts, i.failedAt, i.nextAttempt, i.created, i.updated, i.completed, timers)
 		return err
 	}
 	var result sql.Result
-	var err error
 	if i.rare == i.rarely() {
 		result, err = w.tx.Exec(`
 			UPDATE instance
-			SET version = version + 1, state = ?, cursor = ?, sequence = ?, journal = ?, journal_last = ?, updated = ?
-			WHERE id = ? AND version = ?`, i.state, i.cursor, i.sequence, i.journal, i.journalLast, i.updated, i.id, i.version)
+			SET version = version + 1, state = ?, cursor = ?, sequence = ?, journal = ?, journal_last = ?, updated = ?, timers = ?
+			WHERE id = ? AND version = ?`, i.state, i.cursor, i.sequence, i.journal, i.journalLast, i.updated, timers, i.id, i.version)
 	} else {
 		result, err = w.tx.Exec(`
 			UPDATE instance
-			SET version = version + 1, state = ?, cursor = ?, sequence = ?, journal = ?, journal_last = ?, updated = ?,
+			SET version = version + 1, state = ?, cursor = ?, sequence = ?, journal = ?, journal_last = ?, updated = ?, timers = ?,
 				status = ?, undoing = ?, state_version = ?, waited = ?, undo = ?, undo_root = ?, undo_hops = ?, undo_at = ?,
 				reason = ?, attempts = ?, failed_at = ?, next_attempt = ?, completed = ?
-			WHERE id = ? AND version = ?`, i.state, i.cursor, i.sequence, i.journal, i.journalLast, i.updated,
+			WHERE id = ? AND version = ?`, i.state, i.cursor, i.sequence, i.journal, i.journalLast, i.updated, timers,
 			string(i.status), i.undoing, i.stateVersion, i.waited, i.undos, i.undoRoot, i.undoHops, i.undoAt,
 			i.reason, i.attempts, i.failedAt, i.nextAttempt, i.completed, i.id, i.version)
 	}

@@ -113,6 +113,9 @@ func takeOver(tx *sqlite.Tx, d *Definition) error {
 			UPDATE timer
 			SET name = ?1
 			WHERE name = ?2 AND instance IN (SELECT i.id FROM instance i JOIN saga s ON s.id = i.saga WHERE s.name = ?3)`, `
+			UPDATE instance
+			SET timers = (SELECT json_group_object(iif(key = ?2, ?1, key), value) FROM json_each(timers))
+			WHERE saga = (SELECT id FROM saga WHERE name = ?3) AND timers <> '' AND EXISTS (SELECT 1 FROM json_each(timers) WHERE key = ?2)`, `
 			UPDATE waiting
 			SET data = json_set(data, '$.name', ?1)
 			WHERE kind = 'timer' AND json_extract(data, '$.name') = ?2

@@ -3,7 +3,6 @@ package saga
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -324,86 +323,4 @@ type timer struct {
 	ref  string
 	root int64
 	hops int
-}
-
-func (w *work) saveTimer(k timerKey, t *timer) error {
-	i := w.instances[k.instance]
-	if i.wiped || t == nil && i.unarmed(k.name) {
-		return nil
-	}
-	if t == nil {
-		i.disarm(k.name)
-		result, err := w.tx.Exec(`
-			DELETE FROM timer
-			WHERE instance = ? AND name = ?`, k.instance, k.name)
-		if err != nil {
-			return err
-		}
-		n, err := result.RowsAffected()
-		if err != nil {
-			return err
-		}
-		w.timerCount -= int(n)
-		w.dueLost = w.dueLost || n > 0
-		return nil
-	}
-	if w.dueNew == 0 || t.due < w.dueNew {
-		w.dueNew = t.due
-	}
-	if !i.unarmed(k.name) {
-		result, err := w.tx.Exec(`
-			UPDATE timer
-			SET due = ?, ref = ?, root = ?, hops = ?, held = 0
-			WHERE instance = ? AND name = ?`, t.due, t.ref, t.root, t.hops, k.instance, k.name)
-		if err != nil {
-			return err
-		}
-		n, err := result.RowsAffected()
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			w.dueLost = true
-			return nil
-		}
-	}
-	i.arm(k.name)
-	w.timerCount++
-	_, err := w.tx.Exec(`
-		INSERT INTO timer (instance, name, due, ref, root, hops, held)
-		VALUES (?, ?, ?, ?, ?, ?, 0)`, k.instance, k.name, t.due, t.ref, t.root, t.hops)
-	return err
-}
-
-// timer returns the instance's timer of that name, nil where there is none.
-func (w *work) timer(i *instance, name string) (*timer, error) {
-	if i.wiped {
-		return nil, nil
-	}
-	if t, ok := w.timers[timerKey{i.id, name}]; ok {
-		return t, nil
-	}
-	if t, ok := w.known[timerKey{i.id, name}]; ok {
-		return t, nil
-	}
-	if i.unarmed(name) {
-		return nil, nil
-	}
-	t := &timer{}
-	err := w.tx.QueryRow(`
-		SELECT due, ref, root, hops
-		FROM timer
-		WHERE instance = ? AND name = ?`, i.id, name).Scan(&t.due, &t.ref, &t.root, &t.hops)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	return t, err
-}
-
-// wipe drops the instance's timers.
-func (w *work) wipe(i *instance) {
-	if !i.wiped {
-		i.wiped = true
-		w.wiped = append(w.wiped, i)
-	}
 }

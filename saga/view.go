@@ -127,7 +127,7 @@ func (q Query) where(now time.Time) (text string, args []any) {
 	if q.Stuck > 0 {
 		and(`(i.status = 'parked' OR i.next_attempt > 0
 			OR EXISTS (SELECT 1 FROM outbox o WHERE o.instance = i.id AND (o.parked = 1 OR o.next_attempt > 0))
-			OR `+openInstance+` AND i.updated < ? AND NOT EXISTS (SELECT 1 FROM timer t WHERE t.instance = i.id))`, now.Add(-q.Stuck).UnixNano())
+			OR `+openInstance+` AND i.updated < ? AND i.timers = '')`, now.Add(-q.Stuck).UnixNano())
 	}
 	return text, args
 }
@@ -330,16 +330,20 @@ func (e *Engine) Timers(ctx context.Context, limit int) ([]PendingTimer, error) 
 }
 
 const (
-	selectTimers = `
+	allTimers = `
 		SELECT s.name, i.key, t.name, t.due, t.held
 		FROM timer t
 		JOIN instance i ON i.id = t.instance
-		JOIN saga s ON s.id = i.saga`
-	allTimers = selectTimers + `
+		JOIN saga s ON s.id = i.saga
 		ORDER BY t.due, s.name, i.key, t.name
 		LIMIT ?`
-	timersOfOne = selectTimers + `
-		WHERE t.instance = ?
+	timersOfOne = `
+		SELECT s.name, i.key, t.name, t.due, t.held
+		FROM instance i
+		JOIN saga s ON s.id = i.saga
+		CROSS JOIN json_each(iif(json_valid(i.timers), i.timers, '{}')) a
+		CROSS JOIN timer t ON t.held IN (0, 1) AND t.due = a.value AND t.instance = i.id AND t.name = a.key
+		WHERE i.id = ?
 		ORDER BY t.due, t.name
 		LIMIT ?`
 )

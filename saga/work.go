@@ -133,44 +133,12 @@ func (w *work) flush() error {
 	if err := w.saveEntries(); err != nil {
 		return err
 	}
+	if err := w.saveTimers(); err != nil {
+		return err
+	}
 	for _, i := range w.changed {
 		i.updated = w.now
 		if err := w.save(i); err != nil {
-			return err
-		}
-	}
-	for _, i := range w.wiped {
-		if i.knowsArmed && len(i.armed) == 0 {
-			continue
-		}
-		i.armed, i.knowsArmed = nil, true
-		result, err := w.tx.Exec(`
-			DELETE FROM timer
-			WHERE instance = ?`, i.id)
-		if err != nil {
-			return err
-		}
-		n, err := result.RowsAffected()
-		if err != nil {
-			return err
-		}
-		w.timerCount -= int(n)
-		w.dueLost = w.dueLost || n > 0
-	}
-	for k, t := range w.timers {
-		if err := w.saveTimer(k, t); err != nil {
-			return err
-		}
-	}
-	for _, i := range w.changed {
-		if i.blocking() == i.blocked {
-			continue
-		}
-		w.dueLost = true
-		if _, err := w.tx.Exec(`
-			UPDATE timer
-			SET held = ?
-			WHERE instance = ?`, i.blocking(), i.id); err != nil {
 			return err
 		}
 	}
@@ -349,7 +317,7 @@ func (w *work) scan(row *sqlite.Row) (*instance, error) {
 
 func (w *work) take(i *instance) {
 	w.instances[i.id] = i
-	w.byKey[instanceKey{i.saga, i.key, i.stray}] = i
+	w.byKey[i.unique()] = i
 }
 
 // cached takes an instance of the cache, nil where there is none.
@@ -370,7 +338,7 @@ func (w *work) create(b *binding, key string, stray bool, correlation string) *i
 	w.e.nextID++
 	i := &instance{
 		id: w.e.nextID, saga: b.id, b: b, key: key, stray: stray,
-		status: Running, state: "{}", stateVersion: b.version, correlation: correlation, created: w.now, knowsArmed: true,
+		status: Running, state: "{}", stateVersion: b.version, correlation: correlation, created: w.now,
 	}
 	w.take(i)
 	w.touch(i)

@@ -33,6 +33,7 @@ func companions() []companion {
 		{name: "sagas.db", applicationID: 0x1ea70002, schemas: []string{
 			"01cd69cf6b9a7f4282a4f07d080cb9e5d208d0c7c8fb5b19b7fcda861f056b6e",
 			"03ae40cc1d4bdcd055702915d6f19a014de79abc850cedc1403fec3622c4de58",
+			"8c4f4c4f01c67858cd6e1f8103ec6282f652e3931daa764fa09c9a823e187eb4",
 		}},
 	}
 }

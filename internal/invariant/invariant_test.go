@@ -209,7 +209,7 @@ func TestWhatIsWrongInAFileIsFound(t *testing.T) {
 		"a row of a read model":    {"views/balances.v2.1.db", []string{`UPDATE balance SET cents = cents + 1 WHERE account = (SELECT MIN(account) FROM balance)`}, "I5: balances"},
 		"a row twice":              {"views/entries.v1.1.db", []string{`INSERT INTO entry SELECT * FROM entry LIMIT 1`}, "I5: entries"},
 		"a timer that is gone":     {"sagas.db", []string{`DELETE FROM timer`}, "I6: the timer"},
-		"a timer that came back":   {"sagas.db", []string{`INSERT INTO timer SELECT id, 'hold', 1, 'r', 0, 0, 0 FROM instance WHERE status = 'failed' LIMIT 1`}, "is there, though it fired or was cancelled"},
+		"a timer that came back":   {"sagas.db", []string{`INSERT INTO timer (held, due, instance, name, ref, root, hops) SELECT 0, 1, id, 'hold', 'r', 0, 0 FROM instance WHERE status = 'failed' LIMIT 1`}, "is there, though it fired or was cancelled"},
 		"a command nobody knows":   {"sagas.db", []string{`UPDATE journal SET effects = effects || ' send:debit' WHERE name = 'requested'`, `UPDATE instance SET sequence = sequence + 1`}, "neither in the outbox nor in the log"},
 		"a command never asked":    {"sagas.db", []string{`UPDATE instance SET sequence = sequence + 1`}, "its journal has"},
 		"an event given twice":     {"sagas.db", []string{`UPDATE journal SET ref = (SELECT MIN(ref) FROM journal), kind = 'event' WHERE instance = 1`}, "more than once"},

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/mattn/go-sqlite3"
 
@@ -37,6 +39,10 @@ type Format struct {
 	// Relations are queries for Inspect. Each returns, of two columns of text,
 	// where something in the file is wrong, and what.
 	Relations []string
+	// Later are further ones, by the number of the migration that they need. A
+	// file that has not seen it, because nobody has opened it since, is spared
+	// them.
+	Later map[int][]string
 }
 
 // Problem is what is wrong in a file.
@@ -133,7 +139,7 @@ func inspect(ctx context.Context, path string, of Format, immutable bool, fn fun
 	if err == nil {
 		err = fn(tx)
 	}
-	for _, text := range of.Relations {
+	for _, text := range of.relations(h.Version) {
 		if err == nil {
 			problems, err = relation(ctx, tx, text, problems)
 		}
@@ -146,6 +152,17 @@ func inspect(ctx context.Context, path string, of Format, immutable bool, fn fun
 	default:
 		return problem(problems, fmt.Errorf("sqlite: inspect %s: %w", path, err))
 	}
+}
+
+// relations returns those of a file that has seen this many migrations.
+func (f Format) relations(version int) []string {
+	all := slices.Clone(f.Relations)
+	for _, n := range slices.Sorted(maps.Keys(f.Later)) {
+		if n <= version {
+			all = append(all, f.Later[n]...)
+		}
+	}
+	return all
 }
 
 // problem makes a problem of an error that says that the file is damaged. It

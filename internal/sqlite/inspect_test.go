@@ -86,6 +86,10 @@ func TestInspectSaysWhatIsWrong(t *testing.T) {
 			require.NoError(t, os.Rename(path, path+".real"))
 			require.NoError(t, os.Symlink(path+".real", path))
 		}, format, "it is a link", nil},
+		"a later relation": {nil, sqlite.Format{ApplicationID: appID, Migrations: migrations, Later: map[int][]string{
+			len(migrations):     {"SELECT 'the table', 'it is late'"},
+			len(migrations) + 1: {"SELECT 'the table', 'it is too early'"},
+		}}, "{the table it is late}", nil},
 		"a relation": {nil, sqlite.Format{ApplicationID: appID, Migrations: migrations, Relations: []string{"SELECT 'the table', 'it is empty'"}}, "{the table it is empty}", nil},
 		"newer":      {func(t *testing.T, path string) { edit(t, path, "PRAGMA user_version = 9") }, format, "", sqlite.ErrNewer},
 		"gone":       {func(t *testing.T, path string) { require.NoError(t, os.Remove(path)) }, format, "", fs.ErrNotExist},
