@@ -28,11 +28,11 @@ type checker struct {
 func (e *Engine) check(ctx context.Context, defs []*Definition) error {
 	c := &checker{e: e, byName: map[string]*Definition{}, problems: map[string]bool{}}
 	for _, d := range defs {
-		for _, name := range append([]string{d.name}, d.was...) {
+		for _, name := range d.names() {
 			c.byName[name] = d
 		}
 	}
-	err := errors.Join(c.instances(ctx), c.fields(ctx), c.timers(ctx), c.commands(ctx), c.rejections(ctx), c.events(ctx), c.names(ctx, defs))
+	err := errors.Join(c.instances(ctx), c.fields(ctx), c.timers(ctx), c.commands(ctx), c.rejections(ctx), c.events(ctx), c.names(ctx, defs), c.formers(ctx, defs))
 	if err != nil {
 		return fmt.Errorf("saga: start check: %w", err)
 	}
@@ -222,7 +222,7 @@ func (c *checker) events(ctx context.Context) error {
 func (c *checker) names(ctx context.Context, defs []*Definition) error {
 	for _, d := range defs {
 		var ids []int64
-		for _, name := range append([]string{d.name}, d.was...) {
+		for _, name := range d.names() {
 			var id int64
 			var n int
 			err := c.e.db.Reader().QueryRowContext(ctx, holds, name).Scan(&id, &n)
@@ -251,6 +251,32 @@ func (c *checker) names(ctx context.Context, defs []*Definition) error {
 					c.problems[fmt.Sprintf("saga %q: %d instances have the timer %q and the timer %q, which was %q", d.name, n, former, name, former)] = true
 				}
 			}
+		}
+	}
+	return nil
+}
+
+// formers finds names that sagas of the file have given up.
+func (c *checker) formers(ctx context.Context, defs []*Definition) error {
+	present := map[string]string{}
+	if err := each(ctx, c.e.db.Reader(), func(rows *sql.Rows) error {
+		var former, name string
+		err := rows.Scan(&former, &name)
+		present[former] = name
+		return err
+	}, `
+		SELECT f.name, s.name
+		FROM former f
+		JOIN saga s ON s.id = f.saga`); err != nil {
+		return err
+	}
+	for _, d := range defs {
+		for _, name := range d.names() {
+			now, given := present[name]
+			if !given || slices.Contains(d.names(), now) {
+				continue
+			}
+			c.problems[fmt.Sprintf("saga %q: %q is a former name of the saga %q: start the program that has that one, or add it to saga.Was", d.name, name, now)] = true
 		}
 	}
 	return nil

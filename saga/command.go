@@ -59,12 +59,13 @@ func decodeCommand[C Command](r rejection) (C, error) {
 	return cmd, nil
 }
 
-// fingerprint is a hash of what identifies an effect: the instance, the input
-// that caused it, and its place among the effects of that step.
-func fingerprint(saga, key, ref string, ordinal int) string {
+// fingerprint is a hash of what identifies an effect: the saga, by the name that
+// it began with, the instance, the input that caused the effect, and its place
+// among the effects of that step.
+func fingerprint(identity, key, ref string, ordinal int) string {
 	h := sha256.New()
 	var n [8]byte
-	for _, s := range [...]string{saga, key, ref} {
+	for _, s := range [...]string{identity, key, ref} {
 		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
 		h.Write(n[:])
 		h.Write([]byte(s))
@@ -76,6 +77,6 @@ func fingerprint(saga, key, ref string, ordinal int) string {
 
 // commandID returns the id of a command: the position of its root cause, so
 // that ids grow with the log, and its fingerprint.
-func commandID(root int64, saga, key, ref string, ordinal int) string {
-	return fmt.Sprintf("%019d-%s", root, fingerprint(saga, key, ref, ordinal))
+func commandID(root int64, identity, key, ref string, ordinal int) string {
+	return fmt.Sprintf("%019d-%s", root, fingerprint(identity, key, ref, ordinal))
 }

@@ -35,6 +35,10 @@ const rewoundRemedy = "take sagas.db from the same backup as the log: what the s
 // they are due, and instances name theirs.
 const timersByDue = 3
 
+// formerNames is the migration since which a saga has an identity, and keeps
+// the names that it had.
+const formerNames = 4
+
 //go:embed migration/*.sql
 var migrations embed.FS
 
@@ -72,10 +76,11 @@ const (
 // binding is a definition with what the file says of it.
 type binding struct {
 	*Definition
-	id     int64
-	silent int64             // commands of steps at or below are not sent
-	at     eventstore.Anchor // checkpoint
-	saved  eventstore.Anchor // checkpoint as it stands in the file, at or behind at
+	id       int64
+	identity string            // what fingerprints are made of; it outlives a renaming
+	silent   int64             // commands of steps at or below are not sent
+	at       eventstore.Anchor // checkpoint
+	saved    eventstore.Anchor // checkpoint as it stands in the file, at or behind at
 }
 
 // Engine carries out sagas: it is one bus.Consumer for all definitions. It is
@@ -246,17 +251,20 @@ func (e *Engine) register(ctx context.Context, defs []*Definition) error {
 				at, silent = eventstore.Anchor{}, head
 			}
 			if _, err := tx.Exec(`
-				INSERT INTO saga (name, active, silent, epoch, position, hash)
-				VALUES (?, 1, ?, ?, ?, ?)
-				ON CONFLICT (name) DO UPDATE SET active = 1`, d.name, silent, at.Epoch, at.Position, at.Hash[:]); err != nil {
+				INSERT INTO saga (name, active, silent, epoch, position, hash, identity)
+				VALUES (?, 1, ?, ?, ?, ?, ?)
+				ON CONFLICT (name) DO UPDATE SET active = 1`, d.name, silent, at.Epoch, at.Position, at.Hash[:], d.identity()); err != nil {
 				return err
 			}
 			b := &binding{Definition: d}
 			var hash []byte
 			if err := tx.QueryRow(`
-				SELECT id, silent, epoch, position, hash
+				SELECT id, identity, silent, epoch, position, hash
 				FROM saga
-				WHERE name = ?`, d.name).Scan(&b.id, &b.silent, &b.saved.Epoch, &b.saved.Position, &hash); err != nil {
+				WHERE name = ?`, d.name).Scan(&b.id, &b.identity, &b.silent, &b.saved.Epoch, &b.saved.Position, &hash); err != nil {
+				return err
+			}
+			if err := giveUp(tx, d, b.id); err != nil {
 				return err
 			}
 			copy(b.saved.Hash[:], hash)

@@ -31,7 +31,7 @@ func Inspect(ctx context.Context, dir string) (bus.Inspection, error) {
 	if err != nil {
 		return r, fmt.Errorf("saga: %w", err)
 	}
-	format := sqlite.Format{ApplicationID: applicationID, Migrations: sub, Relations: relations, Later: map[int][]string{timersByDue: timerRelations}}
+	format := sqlite.Format{ApplicationID: applicationID, Migrations: sub, Relations: relations, Later: map[int][]string{timersByDue: timerRelations, formerNames: nameRelations}}
 	problems, err := sqlite.Inspect(ctx, filepath.Join(dir, FileName), format, func(tx *sql.Tx) (err error) {
 		r.Consumers, err = inspectCheckpoints(ctx, tx)
 		return err
@@ -141,4 +141,17 @@ var timerRelations = []string{`
 	FROM timer AS t
 	JOIN instance AS i ON i.id = t.instance
 	WHERE NOT EXISTS (SELECT 1 FROM json_each(iif(json_valid(i.timers), i.timers, '{}')) WHERE key = t.name AND value = t.due)`,
+}
+
+// nameRelations are those of the sagas and the names that they had.
+var nameRelations = []string{`
+	SELECT 'former saga name "' || f.name || '"', 'its saga ' || f.saga || ' does not exist'
+	FROM former AS f
+	WHERE NOT EXISTS (SELECT 1 FROM saga WHERE id = f.saga)`, `
+	SELECT 'saga "' || s.name || '"', 'its name is a former one'
+	FROM saga AS s
+	WHERE EXISTS (SELECT 1 FROM former WHERE name = s.name)`, `
+	SELECT 'saga "' || s.name || '"', 'it is said to have begun as "' || s.identity || '", which is none of its names'
+	FROM saga AS s
+	WHERE s.identity <> s.name AND NOT EXISTS (SELECT 1 FROM former WHERE name = s.identity AND saga = s.id)`,
 }

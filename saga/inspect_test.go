@@ -25,7 +25,7 @@ func TestInspectSaysWhatIsNotAsAnEngineWritesIt(t *testing.T) {
 		On(byShipped, func(o *order, c *Context, e shipped) error { return &permanentError{errBoom} }),
 		Waits(On(byPaid, func(o *order, c *Context, e paid) error { c.Complete(); return nil })),
 		Timer("late", func(*order, *Context) error { return nil }),
-		IgnoreRejected[order, reserve]()))
+		IgnoreRejected[order, reserve](), Was("orders")))
 	w.emit("in", placed{"a"}, placed{"b"}, placed{"c"}, reserved{"a"}, shipped{"a"}, paid{"b"}, paid{"z"})
 	w.feed(100)
 	w.close()
@@ -54,6 +54,9 @@ func TestInspectSaysWhatIsNotAsAnEngineWritesIt(t *testing.T) {
 		`UPDATE instance SET timers = '' WHERE key = 'a'`:                                          `saga "order" key "a": it does not know of its timer "late"`,
 		`UPDATE instance SET timers = '{' WHERE key = 'a'`:                                         `saga "order" key "a": its timers are no JSON`,
 		`UPDATE alias SET instance = 77 WHERE key = 'alias-c'`:                                     `alias "alias-c": its instance 77 does not exist`,
+		`UPDATE former SET saga = 7`:                                                               `former saga name "orders": its saga 7 does not exist`,
+		`UPDATE former SET name = 'order'`:                                                         `saga "order": its name is a former one`,
+		`UPDATE saga SET identity = 'other'`:                                                       `saga "order": it is said to have begun as "other", which is none of its names`,
 		`UPDATE early SET saga = 7`:                                                                `early event at position 7: its saga does not exist`,
 		`UPDATE outbox SET sequence = 9 WHERE instance = 1`:                                        `is number 9 of 1`,
 		`UPDATE outbox SET instance = 9 WHERE instance = 1`:                                        `its instance 9 does not exist`,

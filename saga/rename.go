@@ -12,12 +12,19 @@ import (
 	"github.com/leat-go/leat/internal/sqlite"
 )
 
-// Was says that the saga had these names before. The first program that opens
-// sagas.db with it takes over the instances of the former name with all that
-// belongs to them, and the place in the log. From then on the former name means
-// nothing, and a program that knows only that one is refused at its start.
+// Was says that the saga had these names before, the oldest first. The first
+// program that opens sagas.db with it takes over the instances of the former
+// name with all that belongs to them, and the place in the log. sagas.db keeps
+// the names that were given up: a program that has a saga of such a name, and
+// does not say Was of the present one, is refused at its start, even where
+// every instance has finished. So they are free for no other saga.
 //
-// Keep Was until no store is left that knows the former name.
+// The ids of commands are made of the name that the saga began with. Steps that
+// are repeated because an older sagas.db was restored have the ids that they
+// had, also where it was renamed in between.
+//
+// Keep Was until no store is left that knows the former name, and no backup that
+// you would restore.
 func Was(names ...string) func(*Definition) {
 	return func(d *Definition) {
 		for _, name := range names {
@@ -99,6 +106,18 @@ func now(was map[string]string, name string) string {
 	return name
 }
 
+// names returns the present name and then the former ones.
+func (d *Definition) names() []string { return append([]string{d.name}, d.was...) }
+
+// identity returns what the ids of a saga's commands are made of where it
+// begins now.
+func (d *Definition) identity() string {
+	if len(d.was) > 0 {
+		return d.was[0]
+	}
+	return d.name
+}
+
 // takeOver has the rows of a saga's former names, and what is stored under
 // former names of its timers and commands, go under the present ones. What
 // stands in the way was found by check.
@@ -107,6 +126,11 @@ func takeOver(tx *sqlite.Tx, d *Definition) error {
 		if err := takeOverSaga(tx, d.name, former); err != nil {
 			return fmt.Errorf("take over saga %q from %q: %w", d.name, former, err)
 		}
+	}
+	if _, err := tx.Exec(`
+		DELETE FROM former
+		WHERE name = ?`, d.name); err != nil { // it has the name of before again
+		return fmt.Errorf("take over saga %q: %w", d.name, err)
 	}
 	for former, name := range d.timerWas {
 		for _, statement := range []string{`
@@ -159,10 +183,13 @@ func takeOverSaga(tx *sqlite.Tx, name, former string) error {
 	}
 	for _, statement := range []string{`
 		DELETE FROM early
-		WHERE saga = ?`, `
+		WHERE saga = ?1`, `
 		DELETE FROM saga
-		WHERE id = ?`} {
-		if _, err := tx.Exec(statement, gone); err != nil {
+		WHERE id = ?1`, `
+		UPDATE former
+		SET saga = ?2
+		WHERE saga = ?1`} {
+		if _, err := tx.Exec(statement, gone, id); err != nil {
 			return err
 		}
 	}
@@ -171,6 +198,19 @@ func takeOverSaga(tx *sqlite.Tx, name, former string) error {
 		SET name = ?
 		WHERE id = ?`, name, id)
 	return err
+}
+
+// giveUp keeps the former names of a saga.
+func giveUp(tx *sqlite.Tx, d *Definition, saga int64) error {
+	for _, former := range d.was {
+		if _, err := tx.Exec(`
+			INSERT INTO former (name, saga)
+			VALUES (?, ?)
+			ON CONFLICT DO NOTHING`, former, saga); err != nil {
+			return fmt.Errorf("keep the former name %q of saga %q: %w", former, d.name, err)
+		}
+	}
+	return nil
 }
 
 func renameCommands(tx *sqlite.Tx, saga, former, name string) error {

@@ -3,6 +3,7 @@ package saga
 import (
 	"context"
 	"database/sql"
+	"os"
 	"testing"
 	"time"
 
@@ -210,4 +211,87 @@ func TestANameThatWasGivenWithoutWasIsMended(t *testing.T) {
 	require.NoError(t, w.with(fresh))
 	w.settle()
 	require.Equal(t, []string{"placed", "reserved"}, stateOf(t, w.instance("orders", "1")).Seen)
+}
+
+// charging sends a command, and is done.
+func charging(name string, was ...string) *Definition {
+	options := []Option[order]{Starts(byPlaced, func(_ *order, c *Context, e placed) error {
+		c.Send(charge{e.Order})
+		c.Complete()
+		return nil
+	})}
+	if len(was) > 0 {
+		options = append(options, Was(was...))
+	}
+	return Define(name, 1, options...)
+}
+
+// TestAFormerNameIsFreeForNoSaga: also where nothing is open, a program of
+// before would start its keys again, without their tombstones.
+func TestAFormerNameIsFreeForNoSaga(t *testing.T) {
+	w := newWorld(t, charging("a"))
+	again := func(d *Definition) {
+		require.NoError(t, w.with(d))
+		w.emit("s", placed{"first"}, placed{d.Name()})
+		w.settle()
+	}
+	again(charging("a"))
+	again(charging("b", "a"))
+	again(charging("c", "a", "b"))
+	again(charging("c"))
+	require.Len(t, w.did(), 4, "first, and one for each name")
+	for name, d := range map[string]*Definition{
+		`saga "a": "a" is a former name of the saga "c"`: charging("a"),
+		`saga "b": "b" is a former name of the saga "c"`: charging("b", "a"),
+		`saga "d": "b" is a former name of the saga "c"`: charging("d", "a", "b"),
+	} {
+		err := w.with(d)
+		require.ErrorIs(t, err, ErrStart)
+		require.ErrorContains(t, err, name)
+	}
+	again(charging("d", "a", "b", "c"))
+	again(charging("b", "d")) // a name of before, for good
+	require.ErrorContains(t, w.with(charging("d", "c")), `saga "d": "d" is a former name of the saga "b"`)
+	again(charging("b"))
+	again(charging("b", "never", "d"))
+	require.Len(t, w.did(), 5)
+	require.ErrorIs(t, w.with(charging("never")), ErrStart, "as a store that is older than this one would have it")
+}
+
+// TestARenamedSagaThatIsRestoredRepeatsNothing: sagas.db is of before the
+// renaming, the log of after it.
+func TestARenamedSagaThatIsRestoredRepeatsNothing(t *testing.T) {
+	w := newWorld(t, charging("ordering"))
+	dir, backup := w.dir, t.TempDir()
+	copyOf := func(from, to string) {
+		t.Helper()
+		require.NoError(t, os.RemoveAll(to))
+		require.NoError(t, os.CopyFS(to, os.DirFS(from)))
+	}
+	w.emit("s", placed{"1"})
+	w.settle()
+	w.close()
+	copyOf(dir, backup)
+	asOf(t, backup, formerNames-1)
+	sound(t, backup)
+	w.open()
+	w.emit("s", placed{"2"}) // before the renaming,
+	w.settle()
+	renamed := charging("purchasing", "ordering")
+	require.NoError(t, w.with(renamed))
+	w.emit("s", placed{"3"}) // and after it
+	w.settle()
+	require.Len(t, w.did(), 3)
+	for range 2 {
+		w.close()
+		copyOf(backup, dir)
+		require.NoError(t, w.with(renamed))
+		w.settle()
+		require.Len(t, w.did(), 3, "what was carried out is known by its id")
+	}
+	w.close()
+	r, err := Replay(t.Context(), w.dir, w.log, w.defs)
+	require.NoError(t, err)
+	require.Equal(t, 3, r.Entries)
+	require.Empty(t, r.Differences)
 }

@@ -81,7 +81,7 @@ func Replay(ctx context.Context, dir string, log eventstore.LogReader, defs []*D
 	defer func() { err = errors.Join(err, db.Close()) }()
 	p := &replay{ctx: ctx, db: db, log: log, byName: map[string]*Definition{}, Replayed: &r}
 	for _, d := range defs {
-		for _, name := range append([]string{d.name}, d.was...) {
+		for _, name := range d.names() {
 			p.byName[name] = d
 		}
 	}
@@ -107,6 +107,7 @@ type replayed struct {
 	d       *Definition
 	id      int64
 	saga    string // the name under which it is stored
+	begun   string // the name that the saga began with
 	key     string
 	state   []byte
 	stored  string // the state in the file
@@ -121,12 +122,12 @@ func (p *replay) all() error {
 		var page []*replayed
 		err := each(p.ctx, p.db.Reader(), func(rows *sql.Rows) error {
 			i := &replayed{state: []byte("{}"), keys: map[string]bool{}, sent: map[string]rejection{}, same: true}
-			err := rows.Scan(&i.id, &i.saga, &i.key, &i.stored, &i.version)
+			err := rows.Scan(&i.id, &i.saga, &i.begun, &i.key, &i.stored, &i.version)
 			i.d = p.byName[i.saga]
 			page = append(page, i)
 			return err
 		}, `
-			SELECT i.id, s.name, i.key, i.state, i.state_version
+			SELECT i.id, s.name, s.identity, i.key, i.state, i.state_version
 			FROM instance i
 			JOIN saga s ON s.id = i.saga
 			WHERE i.id > ? AND i.stray = 0 AND i.swept = 0

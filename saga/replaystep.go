@@ -29,7 +29,7 @@ func (p *replay) entry(i *replayed, en *recorded) (*Difference, error) {
 		switch ef.kind {
 		case effectSend:
 			cmd := rejection{Type: ef.name, Data: ef.data}
-			for _, name := range append([]string{i.d.name}, i.d.was...) {
+			for _, name := range append(i.d.names(), i.begun) { // the ids of a program of before have the name of their time
 				i.sent[fingerprint(name, i.key, en.ref, n)] = cmd
 			}
 		case effectAlias:

@@ -295,7 +295,7 @@ func (a *applying) effect(n int, ef effect) error {
 		return w.insert(cmd)
 	case effectUndo:
 		a.journal.WriteString("undo:" + ef.undo)
-		a.stack = push(a.stack, undo{Name: ef.undo, Type: ef.name, Data: ef.data, ID: commandID(in.root, i.b.name, i.key, in.ref, n)})
+		a.stack = push(a.stack, undo{Name: ef.undo, Type: ef.name, Data: ef.data, ID: commandID(in.root, i.b.identity, i.key, in.ref, n)})
 		a.bound = len(a.stack) - 1
 	case effectTimer:
 		a.journal.WriteString("timer:" + ef.name)
@@ -303,7 +303,7 @@ func (a *applying) effect(n int, ef effect) error {
 		if ef.due <= a.clock {
 			hops = in.chain() + 1 // no time passes
 		}
-		w.timers[timerKey{i.id, ef.name}] = &timer{due: ef.due, ref: fingerprint(i.b.name, i.key, in.ref, n), root: in.root, hops: hops}
+		w.timers[timerKey{i.id, ef.name}] = &timer{due: ef.due, ref: fingerprint(i.b.identity, i.key, in.ref, n), root: in.root, hops: hops}
 	case effectCancel:
 		a.journal.WriteString("cancel:" + ef.name)
 		w.timers[timerKey{i.id, ef.name}] = nil
@@ -331,7 +331,7 @@ func (w *work) command(i *instance, in *input, ordinal int, ef effect) *command 
 	hops := in.chain() + 1
 	return &command{
 		instance: i.id, sequence: i.sequence, saga: i.b.name, key: i.key,
-		id: commandID(in.root, i.b.name, i.key, in.ref, ordinal), typ: ef.name, data: ef.data,
+		id: commandID(in.root, i.b.identity, i.key, in.ref, ordinal), typ: ef.name, data: ef.data,
 		meta: w.metadata(i, in.causation(), hops, in.event), root: in.root, hops: hops, at: max(w.now, in.at), ready: true, unused: true,
 	}
 }

@@ -18,7 +18,9 @@ import (
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/eventstore/sqlite"
 	"github.com/leat-go/leat/projection"
+	"github.com/leat-go/leat/saga"
 	"github.com/leat-go/leat/serverless"
+	"github.com/leat-go/leat/verify"
 )
 
 // backUp takes a backup of the store and returns its directory.
@@ -71,6 +73,40 @@ func TestARestoredDirectoryGoesOnAsIfNothingHadHappened(t *testing.T) {
 		require.Equal(t, want, rows(t, again, amounts), "after %d minutes", minutes)
 		require.Equal(t, 12*plan, before+len(second.take()), "each event is handed to the function once")
 	}
+}
+
+// TestABackupHasTheNamesThatSagasHad: what was restored refuses the program of
+// before a renaming, as the store does, and goes on under the ids of before.
+func TestABackupHasTheNamesThatSagasHad(t *testing.T) {
+	as := func(d *saga.Definition) func(*bank) { return func(b *bank) { withSavingAs(b, d) } }
+	whole := newBank(t, t.TempDir(), serverless.Options{Clock: clock.NewVirtual(epoch)}, withSaving, withPlanner(3))
+	whole.drain(t)
+	want := rows(t, whole, amounts)
+
+	renamed := savingAs("thrift", saga.Was("saving"))
+	part := func(dir string, d *saga.Definition, minutes int) *bank {
+		b := newBank(t, dir, serverless.Options{Clock: clock.NewVirtual(epoch)}, as(d), withPlanner(3))
+		_, err := b.Drain(t.Context(), serverless.Budget{Until: epoch.Add(time.Duration(minutes) * time.Minute)})
+		require.NoError(t, err)
+		return b
+	}
+	dir := t.TempDir()
+	b := part(dir, defineSaving(), 2)
+	require.NoError(t, b.Host.Close())
+	require.NoError(t, b.store.Close())
+	b = part(dir, renamed, 4)
+	backup := backUp(t, b.store)
+	r, err := verify.Dir(t.Context(), backup)
+	require.NoError(t, err)
+	require.Empty(t, r.Findings)
+
+	refused := restored(t, backup)
+	old := newBank(t, refused, serverless.Options{}, withSaving)
+	require.ErrorIs(t, old.Open(t.Context()), saga.ErrStart)
+	require.NoError(t, old.store.Close())
+	again := newBank(t, refused, serverless.Options{Clock: clock.NewVirtual(epoch)}, as(renamed), withPlanner(3))
+	again.drain(t)
+	require.Equal(t, want, rows(t, again, amounts))
 }
 
 // TestAHostileFileBesideTheLogIsRefused: sagas and functions would run what is

@@ -49,8 +49,10 @@ type Saving struct {
 	Refused  string
 }
 
-func defineSaving() *saga.Definition {
-	return saga.Define("saving", 1,
+func defineSaving() *saga.Definition { return savingAs("saving") }
+
+func savingAs(name string, more ...saga.Option[Saving]) *saga.Definition {
+	return saga.Define(name, 1, append(more,
 		saga.Starts(func(e PlanStarted) string { return e.Plan }, func(s *Saving, c *saga.Context, e PlanStarted) error {
 			s.Left, s.Every = e.Rounds, e.Every
 			c.After("due", s.Every)
@@ -74,17 +76,19 @@ func defineSaving() *saga.Definition {
 			s.Refused = r.Code
 			c.Complete()
 			return nil
-		}))
+		}))...)
 }
 
-func withSaving(b *bank) {
+func withSaving(b *bank) { withSavingAs(b, defineSaving()) }
+
+func withSavingAs(b *bank, d *saga.Definition) {
 	plans := aggregate.NewRepository(b.store, Plans, nil)
 	serverless.Command(b.Host, "start_plan", func(ctx context.Context, c StartPlan) (eventstore.Commit, error) {
 		return plans.Update(ctx, c.Plan, func(*Plan) (aggregate.Events, error) {
 			return aggregate.Events{PlanStarted{Plan: c.Plan, Rounds: c.Rounds, Every: c.Every}}, nil
 		})
 	})
-	b.Saga(defineSaving())
+	b.Saga(d)
 }
 
 // planner is a Source that starts plans, and starts over in each process: what

@@ -25,6 +25,7 @@ type Instance struct {
 	Commands, Timers int
 
 	id       int64
+	begun    string            // the name that the saga began with
 	sequence int               // commands, as used
 	journal  []entry           // in order
 	outbox   map[string]bool   // ids of commands
@@ -60,14 +61,14 @@ func (c *check) readSagas(ctx context.Context, path string) ([]*Instance, error)
 	var order []*Instance
 	byID := map[int64]*Instance{}
 	err := c.each(ctx, path, `
-		SELECT i.id, s.name, i.key, i.status, i.state, i.swept, i.sequence
+		SELECT i.id, s.name, s.identity, i.key, i.status, i.state, i.swept, i.sequence
 		FROM instance i
 		JOIN saga s ON s.id = i.saga
 		WHERE i.stray = 0
 		ORDER BY i.id`, func(rows *sql.Rows) error {
 		i := &Instance{outbox: map[string]bool{}, timers: map[string]string{}}
 		var state string
-		err := rows.Scan(&i.id, &i.Saga, &i.Key, &i.Status, &state, &i.Swept, &i.sequence)
+		err := rows.Scan(&i.id, &i.Saga, &i.begun, &i.Key, &i.Status, &state, &i.Swept, &i.sequence)
 		i.State = json.RawMessage(state)
 		order, byID[i.id] = append(order, i), i
 		return err
@@ -127,8 +128,9 @@ func fingerprintOf(id string) (string, bool) {
 }
 
 // fingerprint is what DESIGN says a command's id is made of, and a timer's
-// reference is: a hash of saga, instance, the reference of the input and the
-// effect's place in its step. It is said here once more on purpose.
+// reference is: a hash of the saga's first name, the instance, the reference of
+// the input and the effect's place in its step. It is said here once more on
+// purpose.
 func fingerprint(saga, key, ref string, ordinal int) string {
 	h := sha256.New()
 	var n [8]byte
@@ -199,10 +201,10 @@ func (a *account) step(i *Instance, e entry) {
 		switch kind {
 		case "send":
 			if !strings.HasSuffix(name, "(suppressed)") {
-				a.sent = append(a.sent, fingerprint(i.Saga, i.Key, e.ref, n))
+				a.sent = append(a.sent, fingerprint(i.begun, i.Key, e.ref, n))
 			}
 		case "timer":
-			a.armed[name] = fingerprint(i.Saga, i.Key, e.ref, n)
+			a.armed[name] = fingerprint(i.begun, i.Key, e.ref, n)
 		case "cancel":
 			delete(a.armed, name)
 		case "complete", "fail", "compensate":
