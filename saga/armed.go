@@ -133,7 +133,7 @@ func (w *work) saveTimer(k timerKey, t *timer) error {
 		i.disarm(k.name)
 		return nil
 	}
-	if w.dueNew == 0 || t.due < w.dueNew {
+	if !i.blocking() && (w.dueNew == 0 || t.due < w.dueNew) {
 		w.dueNew = t.due
 	}
 	if n >= 0 {

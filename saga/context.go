@@ -108,21 +108,30 @@ func (c *Context) After(name string, d time.Duration) {
 	c.timer(name, c.clock+int64(d))
 }
 
-// At sets the timer, or moves it, to t. A t that has passed fires at once.
+// At sets the timer, or moves it, to t. A t that has passed fires at once, be
+// it the zero time; one after the year 2262 parks the instance.
 func (c *Context) At(name string, t time.Time) {
-	if t.Before(time.Unix(0, 0)) || t.After(time.Unix(0, math.MaxInt64)) {
-		c.misuse(fmt.Errorf("timer %q: %v is before 1970 or after 2262", name, t))
+	if t.After(time.Unix(0, math.MaxInt64)) {
+		c.misuse(fmt.Errorf("timer %q: %v is after 2262: give a time before, or set no timer", name, t))
 		return
 	}
-	c.timer(name, t.UnixNano())
+	due := int64(firstDue)
+	if t.After(time.Unix(0, firstDue)) { // Unix nanoseconds go back to 1678 alone
+		due = t.UnixNano()
+	}
+	c.timer(name, due)
 }
+
+// firstDue is the earliest time at which a timer can be due, in Unix
+// nanoseconds: 0 says that there is none.
+const firstDue = 1
 
 func (c *Context) timer(name string, due int64) {
 	if !c.knowTimer(name) {
 		c.misuse(fmt.Errorf("timer %q is not defined: add saga.Timer", name))
 		return
 	}
-	c.add(effect{kind: effectTimer, name: name, due: due})
+	c.add(effect{kind: effectTimer, name: name, due: max(due, firstDue)})
 }
 
 // Cancel removes the timer. It does nothing where there is none.
@@ -135,7 +144,9 @@ func (c *Context) Cancel(name string) {
 }
 
 // Alias gives the instance a further key. One that another instance has parks
-// this one.
+// this one. Events that waited for the key (see Waits) follow the step in the
+// order of the log, one for several keys of the instance once; a step that ends
+// the instance passes over them.
 func (c *Context) Alias(key string) {
 	if err := eventstore.CheckName("alias", key); err != nil {
 		c.misuse(err)

@@ -195,7 +195,9 @@ func bind[S any, E eventstore.Event](keys func(E) []string, fn func(*S, *Context
 // Waits has the continuations of an On or OnMany wait for the start of their
 // instance, instead of being ignored: they follow the starting event in their
 // order. At most MaxEarly wait for one key; the stream of a further one is
-// parked (see Instance.Stream).
+// parked (see Instance.Stream), and Retry of that has it wait with the others.
+// What waits for a key that never starts waits for ever, a row of some tens of
+// bytes for each event, on disk alone.
 func Waits[S any](on Option[S]) Option[S] {
 	return func(d *Definition) {
 		if on == nil {

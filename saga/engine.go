@@ -57,7 +57,8 @@ const (
 	// and of commands, in wall time.
 	MinBackoff = 50 * time.Millisecond
 	MaxBackoff = 30 * time.Second
-	// MaxEarly is how many events wait for the start of one key.
+	// MaxEarly is how many events wait for the start of one key, but for those
+	// that an operator has added: see Waits.
 	MaxEarly = 1000
 	// FirePage is how many timers fire in one transaction.
 	FirePage = 500

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -138,6 +137,9 @@ func (w *work) unwait(i *instance, sequence int64) error {
 // or nothing is left.
 func (w *work) resume(i *instance) error {
 	w.touch(i)
+	if i.blocking() {
+		i.reason = "" // it said why
+	}
 	i.nextAttempt = 0
 	if i.status == Parked {
 		i.status = Running
@@ -166,7 +168,7 @@ func (w *work) resume(i *instance) error {
 			break
 		}
 	}
-	i.reason, i.attempts, i.failedAt = "", 0, 0
+	i.attempts, i.failedAt = 0, 0
 	if i.stray {
 		w.unstray(i)
 		return w.finish(i, Completed, "")
@@ -200,21 +202,18 @@ func (w *work) again(i *instance, r waiting) (bool, error) {
 }
 
 func (w *work) eventAgain(i *instance, ev *eventInput) (bool, error) {
-	h := i.b.events[ev.Type]
-	if h == nil {
+	if i.b.events[ev.Type] == nil {
 		return true, w.note(i, kindEvent, strconv.FormatInt(ev.Position, 10), ev.Type, "passed over: the saga no longer handles it")
 	}
-	payload, _, err := h.safeRoute(ev.Recorded)
+	r, err := i.b.route(ev)
 	if err != nil {
 		return false, w.park(i, fmt.Sprintf("event %s (%d): %v", ev.Type, ev.Position, err))
 	}
 	if i.stray {
-		return true, w.event(i.b, ev)
+		ev.released = true
+		return true, w.give(i.b, ev, r)
 	}
-	return w.attempt(i, &input{
-		kind: kindEvent, name: ev.Type, ref: strconv.FormatInt(ev.Position, 10), root: ev.Position,
-		at: ev.Time, position: ev.Position, event: ev, handler: h, payload: payload,
-	})
+	return w.attempt(i, r.input(ev))
 }
 
 // rejected returns a rejection as an input.
@@ -252,65 +251,4 @@ func (w *work) strand(b *binding, ev *eventInput, err error) error {
 func (w *work) unstray(i *instance) {
 	w.strayed = true
 	delete(w.e.strays, strayKey{i.saga, i.key})
-}
-
-// keepEarly keeps a continuation for the start of its instance. Too many of
-// one key strand their streams.
-func (w *work) keepEarly(b *binding, key string, ev *eventInput) error {
-	var n int
-	err := w.tx.QueryRow(`
-		SELECT COUNT(*)
-		FROM early
-		WHERE saga = ? AND key = ?`, b.id, key).Scan(&n)
-	if err != nil {
-		return err
-	}
-	if n >= MaxEarly {
-		return w.strand(b, ev, fmt.Errorf("%d events wait for the start of %q already", n, key))
-	}
-	w.e.early[b.id] = true
-	_, err = w.tx.Exec(`
-		INSERT INTO early (saga, key, position)
-		VALUES (?, ?, ?)
-		ON CONFLICT DO NOTHING`, b.id, key, ev.Position)
-	return err
-}
-
-// admitEarly gives an instance the continuations that waited for its key.
-func (w *work) admitEarly(i *instance, key string) error {
-	if !w.e.early[i.saga] || i.status.finished() {
-		return nil
-	}
-	rows, err := w.tx.Query(`
-		DELETE FROM early
-		WHERE saga = ? AND key = ?
-		RETURNING position`, i.saga, key)
-	if err != nil {
-		return err
-	}
-	var positions []int64
-	for rows.Next() {
-		var p int64
-		if err := rows.Scan(&p); err != nil {
-			rows.Close()
-			return err
-		}
-		positions = append(positions, p)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return err
-	}
-	if len(positions) == 0 {
-		return nil
-	}
-	slices.Sort(positions)
-	for _, p := range positions {
-		if err := w.keep(i, kindEvent, p, ""); err != nil {
-			return err
-		}
-	}
-	if i.blocking() {
-		return nil
-	}
-	return w.resume(i)
 }

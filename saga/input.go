@@ -33,6 +33,7 @@ type input struct {
 	event     *eventInput
 	handler   *eventHandler
 	payload   any
+	begins    bool // the instance was made for it
 	timerRef  string
 	rejection rejection
 }
@@ -40,7 +41,8 @@ type input struct {
 // eventInput is an event, with its metadata decoded when first needed.
 type eventInput struct {
 	eventstore.Recorded
-	meta eventstore.Metadata
+	released bool // its stream held it back: no instance was given it
+	meta     eventstore.Metadata
 }
 
 func (e *eventInput) metadata() eventstore.Metadata {
@@ -81,7 +83,7 @@ func (in *input) causation() string {
 	return in.ref
 }
 
-// route calls the key function. What it cannot read is an error.
+// safeRoute calls the key function. What it cannot read is an error.
 func (h *eventHandler) safeRoute(ev eventstore.Recorded) (payload any, keys []string, err error) {
 	defer func() {
 		if v := recover(); v != nil {

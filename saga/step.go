@@ -3,8 +3,8 @@ package saga
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,60 +40,93 @@ func (w *work) page(events []eventstore.Recorded, through eventstore.Anchor) err
 }
 
 // event gives an event to the saga's instances that it is for. One that cannot
-// be read strands its stream.
+// be read strands its stream, and so does one that there is no room for.
 func (w *work) event(b *binding, ev *eventInput) error {
-	h := b.events[ev.Type]
-	payload, keys, err := h.safeRoute(ev.Recorded)
+	r, err := b.route(ev)
+	if err == nil {
+		var full error
+		if full, err = w.full(b, r); err != nil {
+			return err
+		}
+		err = full
+	}
 	if err != nil {
 		return w.strand(b, ev, err)
 	}
-	for n, key := range keys {
-		if key == "" || contains(keys[:n], key) {
-			continue
+	return w.give(b, ev, r)
+}
+
+// routed is what the key function says of an event.
+type routed struct {
+	handler *eventHandler
+	payload any
+	keys    []string // each once
+}
+
+func (b *binding) route(ev *eventInput) (r routed, err error) {
+	r.handler = b.events[ev.Type]
+	var keys []string
+	r.payload, keys, err = r.handler.safeRoute(ev.Recorded)
+	if len(keys) == 1 && keys[0] != "" {
+		r.keys = keys // as nearly always
+		return r, err
+	}
+	for _, key := range keys {
+		if key != "" && !slices.Contains(r.keys, key) {
+			r.keys = append(r.keys, key)
 		}
+	}
+	return r, err
+}
+
+// give gives a routed event to the instances of its keys, to each once.
+func (w *work) give(b *binding, ev *eventInput, r routed) error {
+	var given []*instance
+	for _, key := range r.keys {
 		i, err := w.find(b, key)
 		if err != nil {
 			return err
 		}
-		in := &input{
-			kind: kindEvent, name: ev.Type, ref: strconv.FormatInt(ev.Position, 10), root: ev.Position,
-			at: ev.Time, position: ev.Position, event: ev, handler: h, payload: payload,
-		}
+		in := r.input(ev)
 		switch {
+		case i != nil && slices.Contains(given, i):
+			continue // two of its keys
 		case i != nil:
 			err = w.deliver(i, in)
-		case h.starts:
+		case r.handler.starts:
+			in.begins = true
 			i = w.create(b, key, false, ev.correlation())
-			if err = w.deliver(i, in); err == nil {
-				err = w.admitEarly(i, key)
-			}
-		case h.waits:
+			err = w.deliver(i, in)
+		case r.handler.waits:
 			err = w.keepEarly(b, key, ev)
 		}
 		if err != nil {
 			return err
 		}
+		if len(r.keys) > 1 {
+			given = append(given, i)
+		}
 	}
 	return nil
 }
 
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
+func (r routed) input(ev *eventInput) *input {
+	return &input{
+		kind: kindEvent, name: ev.Type, ref: strconv.FormatInt(ev.Position, 10), root: ev.Position,
+		at: ev.Time, position: ev.Position, event: ev, handler: r.handler, payload: r.payload,
 	}
-	return false
 }
 
-// deliver gives the instance an input that it was not given before.
+// deliver gives the instance an input that it was not given before, and then
+// what the step has admitted.
 func (w *work) deliver(i *instance, in *input) error {
 	if in.kind == kindEvent {
-		if in.position <= i.cursor {
+		// What its stream held back comes after events that followed it in the log.
+		if in.position <= i.cursor && !in.event.released {
 			return nil // a duplicate
 		}
 		if !i.status.finished() {
-			i.cursor = in.position
+			i.cursor = max(i.cursor, in.position)
 			w.touch(i)
 		}
 	}
@@ -106,11 +139,20 @@ func (w *work) deliver(i *instance, in *input) error {
 	case i.blocking():
 		return w.wait(i, in)
 	}
+	waited := i.waited
 	ok, err := w.attempt(i, in)
-	if err != nil || ok {
+	switch {
+	case err != nil:
+		return err
+	case ok && (i.waited == waited || i.status.finished()):
+		return nil
+	case ok:
+		return w.resume(i)
+	}
+	if err := w.wait(i, in); err != nil || !in.begins {
 		return err
 	}
-	return w.wait(i, in)
+	return w.admitEarly(i, []string{i.key})
 }
 
 // attempt runs the handler. It returns false where that failed: then the
@@ -205,24 +247,8 @@ func (w *work) handle(i *instance, in *input) (c *Context, state string, err err
 	return c, string(raw), nil
 }
 
-// checkAliases refuses an alias that is another instance's key.
-func (w *work) checkAliases(i *instance, c *Context) error {
-	for _, ef := range c.effects {
-		if ef.kind != effectAlias {
-			continue
-		}
-		other, err := w.find(i.b, ef.name)
-		if err != nil {
-			return &infraError{err}
-		}
-		if other != nil && other != i {
-			return permanent("alias %q is the key of another instance, %q", ef.name, other.key)
-		}
-	}
-	return nil
-}
-
-// apply takes over what the handler did.
+// apply takes over what the handler did. What the step admits waits behind it:
+// whoever made the attempt goes on with that.
 func (w *work) apply(i *instance, in *input, c *Context, state string) error {
 	w.touch(i)
 	i.state, i.stateVersion = state, i.b.version
@@ -251,6 +277,17 @@ func (w *work) apply(i *instance, in *input, c *Context, state string) error {
 	if err := w.noteStep(i, in, c, strings.TrimSpace(a.journal.String())); err != nil {
 		return err
 	}
+	if err := w.end(i, in, c, a.silent); err != nil {
+		return err
+	}
+	if in.begins && w.e.early[i.saga] {
+		a.aliases = append(a.aliases, i.key)
+	}
+	return w.admitEarly(i, a.aliases)
+}
+
+// end ends the instance, or has it compensate, where the handler asked for it.
+func (w *work) end(i *instance, in *input, c *Context, silent bool) error {
 	switch c.ending {
 	case endingComplete:
 		return w.finish(i, Completed, c.reason)
@@ -258,7 +295,7 @@ func (w *work) apply(i *instance, in *input, c *Context, state string) error {
 		return w.finish(i, Failed, c.reason)
 	case endingCompensate:
 		w.compensate(i, c.reason, in.root, in.chain()+1, max(w.now, in.at))
-		if a.silent {
+		if silent {
 			return w.finish(i, Compensated, c.reason)
 		}
 		return w.unwind(i)
@@ -274,7 +311,8 @@ type applying struct {
 	clock   int64
 	silent  bool // commands are not sent
 	stack   []undo
-	bound   int // the undo that the next commands belong to; -1
+	bound   int      // the undo that the next commands belong to; -1
+	aliases []string // keys that it has from now on
 	journal strings.Builder
 }
 
@@ -309,6 +347,7 @@ func (a *applying) effect(n int, ef effect) error {
 		w.timers[timerKey{i.id, ef.name}] = nil
 	case effectAlias:
 		a.journal.WriteString("alias:" + ef.name)
+		a.aliases = append(a.aliases, ef.name)
 		return w.alias(i, ef.name)
 	}
 	return nil
@@ -345,19 +384,4 @@ func (w *work) insert(c *command) error {
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, '')`,
 		c.instance, c.sequence, c.id, c.typ, c.data, c.meta, c.root, c.hops, c.at, c.undo)
 	return err
-}
-
-func (w *work) alias(i *instance, key string) error {
-	k := instanceKey{saga: i.saga, key: key}
-	if w.byKey[k] == i {
-		return nil
-	}
-	w.byKey[k] = i
-	w.e.aliases[i.saga] = true
-	if _, err := w.tx.Exec(`
-		INSERT INTO alias (saga, key, instance)
-		VALUES (?, ?, ?)`, i.saga, key, i.id); err != nil {
-		return fmt.Errorf("alias %q: %w", key, err)
-	}
-	return w.admitEarly(i, key)
 }

@@ -27,7 +27,8 @@ type Instance struct {
 	// State is the state's JSON, of version StateVersion.
 	State        json.RawMessage
 	StateVersion int
-	// Cursor is the position of the last event it was given.
+	// Cursor is the highest position of an event that it was given. A stream that
+	// was parked and goes on gives it events below.
 	Cursor int64
 	// Undo names what Compensate would undo, the last pushed last.
 	Undo []string
