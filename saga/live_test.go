@@ -26,7 +26,7 @@ const (
 	// that is kept with many, where those that began last have inputs and the
 	// others wait for their timers; leastOfAny where any of them may be next, so
 	// that each step changes a page of the file of its own.
-	leastOfFew, leastOfAny = 0.7, 0.2
+	leastOfFew, leastOfAny = 0.7, 0.4
 	// timerRate is how many timers are due in a second, and ringAfter when the
 	// first is.
 	timerRate = 2000
