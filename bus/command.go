@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"sync"
 
@@ -54,21 +53,6 @@ type Rejection interface {
 // RejectionOf returns the rejection in the error's chain, and whether there is
 // one.
 func RejectionOf(err error) (Rejection, bool) { return errors.AsType[Rejection](err) }
-
-// PanicError is a panic of a handler, turned into an error.
-type PanicError struct {
-	Value any
-	// Stack is the goroutine's stack where it panicked.
-	Stack []byte
-}
-
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.Value, e.Stack) }
-
-// Unwrap returns the value where it is an error.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
-}
 
 // Commands are the handlers of commands, by name. It is safe for concurrent
 // use.
@@ -136,7 +120,7 @@ func (c *Commands) Dispatch(ctx context.Context, cmd Command) (commit eventstore
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			commit, err = eventstore.Commit{}, fmt.Errorf("command %q: %w", cmd.Type, &PanicError{Value: v, Stack: debug.Stack()})
+			commit, err = eventstore.Commit{}, fmt.Errorf("command %q: %w", cmd.Type, Recovered(v))
 		}
 	}()
 	commit, err = h(ctx, cmd.Data)

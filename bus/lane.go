@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -223,7 +222,7 @@ func concludes(h message.HandlerFunc) message.HandlerFunc {
 func (l *lane) applyEmpty(work context.Context, page Page) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
+			err = Recovered(v)
 		}
 	}()
 	return l.consumer.Apply(work, page)
@@ -231,7 +230,7 @@ func (l *lane) applyEmpty(work context.Context, page Page) (err error) {
 
 // failed sets the state that the failure demands, and says so.
 func (l *lane) failed(err error) {
-	log := l.router.opts.Logger.With("consumer", l.name)
+	log := LogPanic(l.router.opts.Logger, err).With("consumer", l.name)
 	if blocked, ok := errors.AsType[*BlockedError](err); ok {
 		l.progress.block(blocked.Position, err)
 		log.Error("consumer blocked: delivery stops until it is resumed, others go on", "position", blocked.Position, "err", blocked.Err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"runtime/debug"
 	"sort"
 	"time"
 	"unicode/utf8"
@@ -155,7 +154,7 @@ func (s *step) handle(ctx context.Context, e *eventstore.Recorded) (err error) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			err = errors.Join(&bus.PanicError{Value: r, Stack: debug.Stack()}, s.user.finish())
+			err = errors.Join(bus.Recovered(r), s.user.finish())
 		}
 	}()
 	if err := h.apply(ctx, s.user, e, s.v.ahead.take(e.Position)); err != nil {

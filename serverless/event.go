@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -241,7 +240,7 @@ func (p *partition) fail(ctx context.Context, e eventstore.Recorded, through eve
 			return err
 		}
 		p.fn.setParked(e.Stream, state == stateParked)
-		p.host.logger.Error("event function gave an event up", "function", p.fn.name, "policy", state,
+		bus.LogPanic(p.host.logger, cause).Error("event function gave an event up", "function", p.fn.name, "policy", state,
 			"position", e.Position, "stream", e.Stream, "event_id", e.ID, "attempts", a.Attempts, "error", cause)
 		return nil
 	}
@@ -326,7 +325,7 @@ func (f *eventFunction) invoke(ctx context.Context, e eventstore.Recorded) (err 
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("serverless: function %q: %w", f.name, &bus.PanicError{Value: v, Stack: debug.Stack()})
+			err = fmt.Errorf("serverless: function %q: %w", f.name, bus.Recovered(v))
 		}
 	}()
 	if err := f.call(ctx, e); err != nil {

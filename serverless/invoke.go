@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -117,7 +116,7 @@ func (h *Host) carryOut(ctx context.Context, cmd bus.Command) (eventstore.Commit
 func (h *Host) query(ctx context.Context, f *function, data []byte, meta eventstore.Metadata) (_ Result, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("serverless: query %q: %w", f.name, &bus.PanicError{Value: v, Stack: debug.Stack()})
+			err = fmt.Errorf("serverless: query %q: %w", f.name, bus.Recovered(v))
 		}
 	}()
 	if len(meta) > 0 {
