@@ -2,17 +2,38 @@ package saga
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/leat-go/leat/bus"
 )
 
+// The actions of an operator are on the instance with a key, which may be an
+// alias, or on a stream that is parked: that is named by OfStream, as
+// Instance.Key has it. Each is journaled with who asked for it and why.
+
+// OfStream returns what names a stream that is parked (see Instance.Stream)
+// where a key names an instance. It is no key that an instance can have.
+func OfStream(stream string) string { return streamMark + stream }
+
+// streamMark has a control character, which eventstore.CheckName takes in no
+// key.
+const streamMark = "stream\t"
+
+// spelled returns the key, or what OfStream has made of a stream, for people.
+func spelled(key string) string {
+	if stream, ok := strings.CutPrefix(key, streamMark); ok {
+		return fmt.Sprintf("stream %q", stream)
+	}
+	return fmt.Sprintf("key %q", key)
+}
+
 // Retry has a parked instance, or one that backs off, go on: the command or
-// input that failed is tried again at once, then what waits behind it. The
-// action is journaled with who
-// asked for it and why. It returns ErrNotFound, and ErrState
-// where nothing has failed.
+// input that failed is tried again at once, then what waits behind it. A stream
+// gives what it held back. It returns ErrNotFound, and ErrState where nothing
+// has failed.
 func (e *Engine) Retry(ctx context.Context, saga, key string, by By) error {
 	return e.act(ctx, saga, key, "retry", by, func(w *work, i *instance) error {
 		n, err := w.unpark(i)
@@ -33,13 +54,16 @@ func (e *Engine) Retry(ctx context.Context, saga, key string, by By) error {
 	})
 }
 
-// Skip has a parked instance, or one that backs off, go on without what
-// failed: the parked command where there is one, else the first input that
-// waits. The action is journaled with who asked
-// for it and why. Errors are those of Retry.
+// Skip has a parked instance, or one that backs off, go on without what failed:
+// the parked command where there is one, else the first input that waits, be it
+// a timer, else a command that backs off. Errors are those of Retry.
 func (e *Engine) Skip(ctx context.Context, saga, key string, by By) error {
 	return e.act(ctx, saga, key, "skip", by, func(w *work, i *instance) error {
-		n, err := w.withdraw(i, true)
+		which := commandParked
+		if !i.blocking() {
+			which = commandFailed
+		}
+		n, err := w.withdraw(i, which)
 		if err != nil {
 			return err
 		}
@@ -53,14 +77,8 @@ func (e *Engine) Skip(ctx context.Context, saga, key string, by By) error {
 			return fmt.Errorf("%w: nothing has failed", ErrState)
 		}
 		if n == 0 {
-			list, err := w.waitingOf(i)
-			if err != nil {
+			if err := w.skipInput(i); err != nil {
 				return err
-			}
-			if len(list) > 0 {
-				if err := w.unwait(i, list[0].sequence); err != nil {
-					return err
-				}
 			}
 		}
 		i.attempts, i.failedAt = 0, 0
@@ -68,16 +86,38 @@ func (e *Engine) Skip(ctx context.Context, saga, key string, by By) error {
 	})
 }
 
+// skipInput drops the first input that waits, and with it the timer that it is.
+func (w *work) skipInput(i *instance) error {
+	list, err := w.waitingOf(i)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	if list[0].kind == kindTimer {
+		var t waitingTimer
+		if err := json.Unmarshal([]byte(list[0].data), &t); err != nil {
+			return fmt.Errorf("decode waiting timer: %w", err)
+		}
+		set, err := w.timer(i, t.Name)
+		if err != nil {
+			return err
+		}
+		if set != nil && set.ref == t.Ref {
+			w.timers[timerKey{i.id, t.Name}] = nil
+		}
+	}
+	return w.unwait(i, list[0].sequence)
+}
+
 // Cancel has an instance that is not finished compensate. What waits for it is
-// dropped, and so is a parked command. The action is journaled with the
-// reason. It returns ErrNotFound, and ErrState where the instance is finished
-// or stands for a stream.
+// dropped, and so is a command that is parked or backs off; the undo of that
+// runs all the same, since it may have taken effect. It returns ErrNotFound,
+// and ErrState where the instance is finished or where it is a stream.
 func (e *Engine) Cancel(ctx context.Context, saga, key string, by By) error {
 	return e.act(ctx, saga, key, "cancel", by, func(w *work, i *instance) error {
 		if i.status.finished() || i.stray {
 			return fmt.Errorf("%w: it is %s", ErrState, i.status)
 		}
-		if _, err := w.withdraw(i, true); err != nil {
+		if _, err := w.withdraw(i, commandFailed); err != nil {
 			return err
 		}
 		if err := w.dropWaiting(i); err != nil {
@@ -90,16 +130,15 @@ func (e *Engine) Cancel(ctx context.Context, saga, key string, by By) error {
 }
 
 // Complete ends an instance that is not finished, as it is: its timers, its
-// undos, what waits for it and its commands that are not in flight are
-// dropped. The action is journaled with who asked
-// for it and why. Errors are those of
-// Cancel. For a stream it drops the events that cannot be read.
+// undos, what waits for it and its commands that are not in flight are dropped.
+// Of a stream it drops all events that wait, and those that follow are given
+// again. It returns ErrNotFound, and ErrState where the instance is finished.
 func (e *Engine) Complete(ctx context.Context, saga, key string, by By) error {
 	return e.act(ctx, saga, key, "complete", by, func(w *work, i *instance) error {
 		if i.status.finished() {
 			return fmt.Errorf("%w: it is %s", ErrState, i.status)
 		}
-		if _, err := w.withdraw(i, false); err != nil {
+		if _, err := w.withdraw(i, commandIdle); err != nil {
 			return err
 		}
 		if err := w.dropWaiting(i); err != nil {
@@ -114,9 +153,8 @@ func (e *Engine) Complete(ctx context.Context, saga, key string, by By) error {
 
 // Resolve says what became of a command, where an operator knows it: done, or
 // refused with the rejection. It must be the first of its instance that is not
-// done, and not in flight. The action is journaled with who
-// asked for it and why. It returns
-// ErrNotFound, and ErrState where it is not that command's turn.
+// done, and not in flight. It returns ErrNotFound, and ErrState where it is not
+// that command's turn.
 func (e *Engine) Resolve(ctx context.Context, saga, key, commandID string, rejected bus.Rejection, by By) error {
 	var r *result
 	err := e.act(ctx, saga, key, "resolve", by, func(w *work, i *instance) error {
@@ -176,8 +214,7 @@ func (o *outbox) resolved(r *result, committed bool) {
 	o.check()
 }
 
-// act carries out an operator's action on an instance, or on the row of a
-// stream whose name is the key.
+// act carries out an operator's action on an instance or a stream.
 func (e *Engine) act(ctx context.Context, saga, key, action string, by By, fn func(*work, *instance) error) error {
 	if err := by.check(); err != nil {
 		return fmt.Errorf("saga: %s: %w", action, err)
@@ -210,22 +247,23 @@ func (e *Engine) act(ctx context.Context, saga, key, action string, by By, fn fu
 	return err
 }
 
-// named returns the instance with the key, else the row of the stream of that
-// name.
-func (w *work) named(saga, key string) (*instance, error) {
+// named returns the instance with the key, or the row of a stream.
+func (w *work) named(saga, key string) (i *instance, err error) {
+	stream, isStream := strings.CutPrefix(key, streamMark)
 	for _, b := range w.e.bindings {
-		if b.name != saga {
+		switch {
+		case b.name != saga:
 			continue
-		}
-		i, err := w.find(b, key)
-		if err == nil && i == nil {
-			i, err = w.findStray(b, key)
+		case isStream:
+			i, err = w.findStray(b, stream)
+		default:
+			i, err = w.find(b, key)
 		}
 		if err != nil || i != nil {
 			return i, err
 		}
 	}
-	return nil, fmt.Errorf("%w: saga %q key %q", ErrNotFound, saga, key)
+	return nil, fmt.Errorf("%w: saga %q %s", ErrNotFound, saga, spelled(key))
 }
 
 func (w *work) dropWaiting(i *instance) error {
@@ -249,10 +287,18 @@ func (w *work) unpark(i *instance) (int64, error) {
 	return n, err
 }
 
-// withdraw removes commands of the instance that are not in flight, or only
-// the one that is parked or backs off, and returns how many.
-func (w *work) withdraw(i *instance, failed bool) (int, error) {
-	cmds := w.e.outbox.withdrawable(i.id, failed)
+// withdrawal says which commands of an instance are meant.
+type withdrawal uint8
+
+const (
+	commandParked withdrawal = iota // the one that is parked
+	commandFailed                   // the one that is parked or backs off
+	commandIdle                     // all that are not in flight
+)
+
+// withdraw removes commands of the instance and returns how many.
+func (w *work) withdraw(i *instance, which withdrawal) (int, error) {
+	cmds := w.e.outbox.withdrawable(i.id, which)
 	for _, c := range cmds {
 		if _, err := w.remove(c); err != nil {
 			return 0, err
@@ -280,18 +326,17 @@ func (o *outbox) unpark(instance int64) {
 	o.offer(l)
 }
 
-// withdrawable returns the commands of the instance that are not in flight, or
-// only the one that failed.
-func (o *outbox) withdrawable(instance int64, failed bool) []*command {
+// withdrawable returns such commands of the instance.
+func (o *outbox) withdrawable(instance int64, which withdrawal) []*command {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	l := o.lanes[instance]
 	switch {
 	case l == nil || len(l.commands) == 0:
 		return nil
-	case failed && (l.parked || l.until != 0) && !l.busy:
+	case which != commandIdle && !l.busy && (l.parked || which == commandFailed && l.until != 0):
 		return []*command{l.commands[0]}
-	case failed:
+	case which != commandIdle:
 		return nil
 	case l.busy:
 		return append([]*command(nil), l.commands[1:]...)

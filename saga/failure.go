@@ -54,9 +54,13 @@ func (w *work) park(i *instance, reason string) error {
 	reason = brief(reason)
 	i.status, i.reason, i.nextAttempt = Parked, reason, 0
 	w.touch(i)
-	saga, key := w.e.names[i.saga], i.key
+	text, kind := "saga instance parked: it waits for Retry, Skip, Cancel or Complete, others go on", "key"
+	if i.stray {
+		text, kind = "stream parked for a saga: it waits for Retry, Skip or Complete, others go on", "stream"
+	}
+	saga, name := w.e.names[i.saga], i.key
 	w.after = append(w.after, func() {
-		w.e.opts.Logger.Error("saga instance parked: it waits for Retry, Skip, Cancel or Complete, others go on", "saga", saga, "key", key, "reason", reason)
+		w.e.opts.Logger.Error(text, "saga", saga, kind, name, "reason", reason)
 	})
 	return nil
 }

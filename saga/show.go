@@ -41,10 +41,10 @@ type WaitingInput struct {
 	Code, Reason string
 }
 
-// Show returns all there is of the instance with the key, which may be an
-// alias: for an operator who wants to know what it went through and what it
-// waits for. What happens meanwhile may be in one part and not in another. It
-// returns ErrNotFound where there is no such instance.
+// Show returns all there is of what Instance returns for the key: for an
+// operator who wants to know what it went through and what it waits for. What
+// happens meanwhile may be in one part and not in another. It returns
+// ErrNotFound where there is no such instance.
 func (e *Engine) Show(ctx context.Context, saga, key string) (Case, error) {
 	var c Case
 	var err error

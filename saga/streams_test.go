@@ -35,9 +35,9 @@ func TestAStreamThatGoesOnGivesWhatOthersHaveOvertaken(t *testing.T) {
 	require.Equal(t, []string{"placed", "shipped"}, stateOf(t, w.instance("order", "1")).Seen)
 	broken = false // the program is mended
 	w.reopen()
-	require.NoError(t, w.Retry(t.Context(), "order", "pay-1", by("mended")))
+	require.NoError(t, w.Retry(t.Context(), "order", OfStream("pay-1"), by("mended")))
 	require.Equal(t, []string{"placed", "shipped", "paid", "reserved"}, stateOf(t, w.instance("order", "1")).Seen)
-	require.NoError(t, w.Skip(t.Context(), "order", "pay-2", by("that one never was")))
+	require.NoError(t, w.Skip(t.Context(), "order", OfStream("pay-2"), by("that one never was")))
 	i := w.instance("order", "1")
 	require.Equal(t, []string{"placed", "shipped", "paid", "reserved", "reserved"}, stateOf(t, i).Seen)
 	require.EqualValues(t, 6, i.Cursor, "and is not given again what it has had")
@@ -71,7 +71,9 @@ func TestAStreamWithTooManyEarlyEventsGoesOn(t *testing.T) {
 		require.Equal(t, 5, parked[0].Waiting)
 		require.Contains(t, parked[0].Reason, `1000 events wait for the start of "1" already`)
 		require.Equal(t, MaxEarly, stateOf(t, w.instance("order", "2")).Tries, "given to all or to none")
-		retry := func() { require.NoError(t, w.Retry(t.Context(), "order", "pay-1", by("they belong together"))) }
+		retry := func() {
+			require.NoError(t, w.Retry(t.Context(), "order", OfStream("pay-1"), by("they belong together")))
+		}
 		if before {
 			retry()
 			require.Equal(t, MaxEarly+5, stateOf(t, w.instance("order", "2")).Tries)
@@ -87,4 +89,70 @@ func TestAStreamWithTooManyEarlyEventsGoesOn(t *testing.T) {
 		require.Zero(t, w.stats().Parked)
 		w.audit()
 	}
+}
+
+// TestAStreamNamedLikeAKeyIsNamedApart: what is done with one is not done with
+// the other, and what a listing gives names the same to every call.
+func TestAStreamNamedLikeAKeyIsNamedApart(t *testing.T) {
+	broken := true
+	w := newWorld(t, reading(&broken))
+	w.emit("order-1", placed{"order-1"}, paid{"order-1"}, paid{"order-1"})
+	w.settle()
+	parked, err := w.Instances(t.Context(), Query{Status: Parked})
+	require.NoError(t, err)
+	require.Len(t, parked, 1)
+	require.Equal(t, "order-1", parked[0].Stream)
+	stream := parked[0].Key
+	require.Equal(t, OfStream("order-1"), stream)
+	require.Error(t, eventstore.CheckName("saga key", stream), "no instance can have it")
+	shown, err := w.Show(t.Context(), "order", stream)
+	require.NoError(t, err)
+	require.Equal(t, parked[0], shown.Instance)
+	require.Len(t, shown.Inputs, 2)
+	shown, err = w.Show(t.Context(), "order", "order-1")
+	require.NoError(t, err)
+	require.Empty(t, shown.Stream)
+	require.Equal(t, Running, shown.Status)
+
+	require.ErrorIs(t, w.Retry(t.Context(), "order", "order-1", by("because")), ErrState)
+	require.ErrorIs(t, w.Cancel(t.Context(), "order", stream, by("because")), ErrState)
+	require.ErrorIs(t, w.Resolve(t.Context(), "order", stream, "x", nil, by("because")), ErrState)
+	require.NoError(t, w.Skip(t.Context(), "order", stream, by("it is lost")))
+	require.NoError(t, w.Complete(t.Context(), "order", stream, by("so is what follows")))
+	require.Equal(t, Completed, w.instance("order", stream).Status)
+	require.Equal(t, Running, w.instance("order", "order-1").Status)
+	require.Zero(t, w.stats().Parked)
+
+	w.emit("only-a-stream", paid{"order-1"})
+	w.settle()
+	_, err = w.Instance(t.Context(), "order", "only-a-stream")
+	require.ErrorIs(t, err, ErrNotFound)
+	require.ErrorIs(t, w.Complete(t.Context(), "order", "only-a-stream", by("because")), ErrNotFound)
+	_, err = w.History(t.Context(), "order", OfStream("no-stream"))
+	require.ErrorIs(t, err, ErrNotFound)
+	require.ErrorContains(t, err, `stream "no-stream"`)
+	require.ErrorIs(t, w.Retry(t.Context(), "order", OfStream("no-stream"), by("because")), ErrNotFound)
+	broken = false
+	require.NoError(t, w.Retry(t.Context(), "order", OfStream("only-a-stream"), by("mended")))
+	require.Equal(t, []string{"placed", "paid"}, stateOf(t, w.instance("order", "order-1")).Seen)
+	w.audit()
+}
+
+// TestAnInstanceIsFoundByItsKey without a look at the others.
+func TestAnInstanceIsFoundByItsKey(t *testing.T) {
+	w := newWorld(t, shop())
+	rows, err := w.db.Reader().Query("EXPLAIN QUERY PLAN "+instanceOfKey, "order", "1", false)
+	require.NoError(t, err)
+	defer rows.Close()
+	plan := ""
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		require.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
+		plan += detail + "\n"
+	}
+	require.NoError(t, rows.Err())
+	require.NotContains(t, plan, "SCAN")
+	require.Contains(t, plan, "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)")
+	require.Contains(t, plan, "(saga=? AND key=? AND stray=?)")
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/leat-go/leat/eventstore"
@@ -19,10 +20,12 @@ type Instance struct {
 	// ID grows in the order of creation.
 	ID   int64
 	Saga string
-	Key  string
-	// Stream says that the row is no instance: it stands, parked, for the
-	// stream Key, whose events from the one named in Reason on cannot be read.
-	Stream bool
+	// Key names it to Show, Retry and the others: the key that its first event
+	// had or, of a stream, OfStream of its name.
+	Key string
+	// Stream is empty of an instance. Else it is the name of a stream that is
+	// parked: nobody was given its events from the one named in Reason on.
+	Stream string
 	Status Status
 	// State is the state's JSON, of version StateVersion.
 	State        json.RawMessage
@@ -77,10 +80,14 @@ func scanView(row interface{ Scan(...any) error }) (Instance, error) {
 	var i Instance
 	var state, undos string
 	var next, created, updated, completed int64
-	err := row.Scan(&i.ID, &i.Saga, &i.Key, &i.Stream, &i.Status, &state, &i.StateVersion, &i.Cursor, &undos, &i.Reason, &i.Attempts, &next,
+	var stray bool
+	err := row.Scan(&i.ID, &i.Saga, &i.Key, &stray, &i.Status, &state, &i.StateVersion, &i.Cursor, &undos, &i.Reason, &i.Attempts, &next,
 		&created, &updated, &completed, &i.Waiting, &i.Pending)
 	if err != nil {
 		return i, err
+	}
+	if stray {
+		i.Key, i.Stream = OfStream(i.Key), i.Key
 	}
 	i.State = json.RawMessage(state)
 	stack, err := (&instance{undos: undos}).stack()
@@ -164,18 +171,21 @@ func (e *Engine) Instances(ctx context.Context, q Query) (list []Instance, err e
 	return list, nil
 }
 
-// Instance returns the instance with the key, which may be an alias. It
-// returns ErrNotFound where there is none.
+const instanceOfKey = `
+	SELECT ` + viewColumns + `
+	FROM saga s
+	JOIN instance i ON i.id = COALESCE(
+		(SELECT n.id FROM instance n WHERE n.saga = s.id AND n.key = ?2 AND n.stray = ?3),
+		(SELECT a.instance FROM alias a WHERE ?3 = 0 AND a.saga = s.id AND a.key = ?2))
+	WHERE s.name = ?1`
+
+// Instance returns the instance with the key, which may be an alias, or the
+// stream that OfStream names. It returns ErrNotFound where there is none.
 func (e *Engine) Instance(ctx context.Context, saga, key string) (Instance, error) {
-	i, err := scanView(e.db.Reader().QueryRowContext(ctx, `
-		SELECT `+viewColumns+`
-		FROM instance i
-		JOIN saga s ON s.id = i.saga
-		WHERE s.name = ?1 AND (i.key = ?2 OR i.id = (SELECT a.instance FROM alias a WHERE a.saga = s.id AND a.key = ?2))
-		ORDER BY i.stray
-		LIMIT 1`, saga, key))
+	name, isStream := strings.CutPrefix(key, streamMark)
+	i, err := scanView(e.db.Reader().QueryRowContext(ctx, instanceOfKey, saga, name, isStream))
 	if errors.Is(err, sql.ErrNoRows) {
-		return i, fmt.Errorf("%w: saga %q key %q", ErrNotFound, saga, key)
+		return i, fmt.Errorf("%w: saga %q %s", ErrNotFound, saga, spelled(key))
 	}
 	if err != nil {
 		return i, fmt.Errorf("saga: instance: %w", err)
@@ -212,8 +222,8 @@ type Entry struct {
 	Who string
 }
 
-// History returns the instance's journal, whole. It returns ErrNotFound where
-// there is no such instance.
+// History returns the journal, whole, of what Instance returns for the key, and
+// ErrNotFound where that does.
 func (e *Engine) History(ctx context.Context, saga, key string) (list []Entry, err error) {
 	i, err := e.Instance(ctx, saga, key)
 	if err != nil {

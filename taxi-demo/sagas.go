@@ -106,7 +106,7 @@ wait for, in the order in which they began.`,
 type sagaLine struct {
 	Saga string `json:"saga"`
 	Key  string `json:"key"`
-	// Stream says that it stands for a stream that cannot be read.
+	// Stream says that it is no saga: Key is a stream that cannot be read.
 	Stream bool        `json:"stream,omitempty"`
 	Status saga.Status `json:"status"`
 	// Since is when something happened to it last, by the store's clock.
@@ -120,14 +120,18 @@ type sagaLine struct {
 }
 
 func sagaLineOf(i saga.Instance) sagaLine {
-	return sagaLine{Saga: i.Saga, Key: i.Key, Stream: i.Stream, Status: i.Status, Since: i.Updated, Begun: i.Created,
+	l := sagaLine{Saga: i.Saga, Key: i.Key, Status: i.Status, Since: i.Updated, Begun: i.Created,
 		Attempts: i.Attempts, Waiting: i.Waiting, Pending: i.Pending, Reason: i.Reason}
+	if i.Stream != "" {
+		l.Key, l.Stream = i.Stream, true
+	}
+	return l
 }
 
 func (l sagaLine) String() string {
 	what := ""
 	if l.Stream {
-		what = " (a stream that cannot be read)"
+		what = " (a stream that cannot be read: name it with --stream)"
 	}
 	text := fmt.Sprintf("%-12s %s%s  %s since %s", l.Saga, cell(l.Key), what, l.Status, instantOf(l.Since))
 	if l.Attempts > 0 {
@@ -176,6 +180,7 @@ func listInstances(ctx context.Context, t terminal, e *saga.Engine, q saga.Query
 // journal keeps.
 func actOnSaga(t terminal, store *string, verb, short string, do func(*saga.Engine, context.Context, string, string, saga.By) error) *cobra.Command {
 	var by saga.By
+	var stream bool
 	cmd := &cobra.Command{
 		Use:   verb + " SAGA KEY --who NAME --why TEXT",
 		Short: short,
@@ -185,34 +190,38 @@ it sends is carried out once the demo runs again. Exit 1 where it has failed
 again, which is in the journal as well.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneSaga(verb, args); err != nil {
+			one, err := oneSaga(verb, args, stream)
+			if err != nil {
 				return err
 			}
 			if err := checkBy(verb, by); err != nil {
 				return err
 			}
 			return withSagas(cmd.Context(), t, *store, func(ctx context.Context, _ *app, e *saga.Engine) error {
-				if err := do(e, ctx, args[0], args[1], by); err != nil {
-					return refused(verb, args[0], args[1], err)
+				if err := do(e, ctx, one.saga, one.key(), by); err != nil {
+					return refused(verb, one, err)
 				}
-				i, err := e.Instance(ctx, args[0], args[1])
-				if err != nil && !errors.Is(err, saga.ErrNotFound) { // done with a stream, its row is gone
+				i, err := e.Instance(ctx, one.saga, one.key())
+				if err != nil {
 					return err
 				}
-				if err == nil && (i.Status == saga.Parked || i.Attempts > 0) {
-					return fmt.Errorf("sagas %s %s %s: it has failed again: %s; see 'taxi-demo sagas show %[2]s %[3]s'", verb, args[0], cell(args[1]), i.Reason)
+				if i.Status == saga.Parked || i.Attempts > 0 {
+					return fmt.Errorf("sagas %s %s: it has failed again: %s; see 'taxi-demo sagas show %[2]s'", verb, one, i.Reason)
 				}
-				fmt.Fprintf(t.out, "%s %s: %s, asked for by %s: %s\n", args[0], cell(args[1]), verb, cell(by.Who), cell(by.Why))
-				if err == nil {
-					fmt.Fprintln(t.out, sagaLineOf(i))
-				}
+				fmt.Fprintf(t.out, "%s: %s, asked for by %s: %s\n", one, verb, cell(by.Who), cell(by.Why))
+				fmt.Fprintln(t.out, sagaLineOf(i))
 				return nil
 			})
 		},
 	}
 	cmd.Flags().StringVar(&by.Who, "who", "", "who asks for it (required)")
 	cmd.Flags().StringVar(&by.Why, "why", "", "why (required)")
+	streamFlag(cmd, &stream)
 	return cmd
+}
+
+func streamFlag(cmd *cobra.Command, stream *bool) {
+	cmd.Flags().BoolVar(stream, "stream", false, "KEY is not that of a saga, but a stream that the saga cannot read")
 }
 
 // checkBy refuses an action that nobody asks for, or for no reason.
@@ -230,14 +239,14 @@ func checkBy(verb string, by saga.By) error {
 }
 
 // refused says of an action that was not possible what to do next.
-func refused(verb, name, key string, err error) error {
+func refused(verb string, one sagaName, err error) error {
 	switch {
 	case errors.Is(err, saga.ErrNotFound):
-		return missing(name, err)
+		return missing(one.saga, err)
 	case errors.Is(err, saga.ErrState):
-		return fmt.Errorf("sagas %s %s %s: %w: nothing was changed; see 'taxi-demo sagas show %s %s'", verb, name, cell(key), err, name, cell(key))
+		return fmt.Errorf("sagas %s %s: %w: nothing was changed; see 'taxi-demo sagas show %[2]s'", verb, one, err)
 	}
-	return fmt.Errorf("sagas %s %s %s: %w", verb, name, cell(key), err)
+	return fmt.Errorf("sagas %s %s: %w", verb, one, err)
 }
 
 // missing says of an instance that is not there where to look.
@@ -245,15 +254,38 @@ func missing(name string, err error) error {
 	return fmt.Errorf("%w: see 'taxi-demo sagas list --saga %s'", err, name)
 }
 
+// sagaName is one saga, or a stream that a saga cannot read.
+type sagaName struct {
+	saga, name string
+	stream     bool
+}
+
+// key is what an engine knows it by.
+func (n sagaName) key() string {
+	if n.stream {
+		return saga.OfStream(n.name)
+	}
+	return n.name
+}
+
+// String is the name as it stands in a command line.
+func (n sagaName) String() string {
+	text := n.saga + " " + cell(n.name)
+	if n.stream {
+		text += " --stream"
+	}
+	return text
+}
+
 // oneSaga checks the arguments of a command about one saga.
-func oneSaga(verb string, args []string) error {
+func oneSaga(verb string, args []string, stream bool) (sagaName, error) {
 	if len(args) != 2 {
-		return usagef("sagas %s takes a saga and a key", verb)
+		return sagaName{}, usagef("sagas %s takes a saga and a key", verb)
 	}
 	if !slices.Contains(sagaNames(), args[0]) {
-		return unknownSaga(args[0])
+		return sagaName{}, unknownSaga(args[0])
 	}
-	return nil
+	return sagaName{args[0], args[1], stream}, nil
 }
 
 func unknownSaga(name string) error {

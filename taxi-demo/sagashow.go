@@ -14,7 +14,7 @@ import (
 )
 
 func showSaga(t terminal, store *string) *cobra.Command {
-	var asJSON bool
+	var asJSON, stream bool
 	cmd := &cobra.Command{
 		Use:   "show SAGA KEY",
 		Short: "Print all there is of one saga: its state, what it was given and did, what it waits for",
@@ -26,14 +26,15 @@ and that is not among these was done, or its rejection or withdrawal is in the
 journal.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneSaga("show", args); err != nil {
+			one, err := oneSaga("show", args, stream)
+			if err != nil {
 				return err
 			}
 			return withSagas(cmd.Context(), t, *store, func(ctx context.Context, _ *app, e *saga.Engine) error {
-				c, err := e.Show(ctx, args[0], args[1])
+				c, err := e.Show(ctx, one.saga, one.key())
 				switch {
 				case errors.Is(err, saga.ErrNotFound):
-					return missing(args[0], err)
+					return missing(one.saga, err)
 				case err != nil:
 					return err
 				}
@@ -46,6 +47,7 @@ journal.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	streamFlag(cmd, &stream)
 	return cmd
 }
 

@@ -228,7 +228,7 @@ func (l *life) end() {
 		l.fact("%s%s, state %s of version %d", name, i.Status, i.State, i.StateVersion)
 		l.fact("%sreason %q, undos %q, cursor %d, %d inputs wait, %d commands, %d attempts", name, reason, i.Undo, i.Cursor, i.Waiting, i.Pending, i.Attempts)
 		l.fact("%screated %v, updated %v, completed %v", name, i.Created, i.Updated, i.Completed)
-		if i.Stream {
+		if i.Stream != "" {
 			continue
 		}
 		history, err := e.History(ctx, i.Saga, i.Key)
