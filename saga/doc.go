@@ -46,7 +46,7 @@
 //
 // Package sagatest tests definitions without any of that, kills them at every
 // boundary, and replays what a store has recorded; Was, TimerWas, CommandWas and
-// Migrate change them while instances are in flight: see docs/sagas.md. Events whose payload
-// cannot be read park their stream, since nobody knows which instance they are
-// for (see Instance.Stream).
+// Migrate change them while instances are in flight: see docs/sagas.md. Events
+// whose payload cannot be read park their stream, since nobody knows which
+// instance they are for (see Instance.Stream and OfStream).
 package saga
