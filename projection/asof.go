@@ -64,7 +64,7 @@ type Past struct {
 //
 // An event that fails is set aside where the live file has it as a dead letter,
 // parked or discarded, and else ends the fold with an EventError. Other errors:
-// ErrInvalid, eventstore.ErrRewound where the log ends before the position, and
+// ErrInvalid, eventstore.ErrInvalid where the log ends before the position, and
 // those of SQLite: of a full database where MaxBytes is reached.
 func AsOf(ctx context.Context, dir string, log eventstore.LogReader, def *Definition, position int64, opts *AsOfOptions) (_ *Past, err error) {
 	if opts == nil {
@@ -143,6 +143,13 @@ func anchorAt(ctx context.Context, log eventstore.LogReader, position int64) (ev
 	}
 	if position == 0 {
 		return eventstore.Anchor{}, nil
+	}
+	head, err := log.Head(ctx)
+	if err == nil && position > head {
+		err = fmt.Errorf("%w: the log ends at position %d", eventstore.ErrInvalid, head)
+	}
+	if err != nil {
+		return eventstore.Anchor{}, err
 	}
 	return log.Anchor(ctx, position)
 }

@@ -133,7 +133,7 @@ func TestAsOfThatEndsLeavesNothing(t *testing.T) {
 		empty(t, scratch)
 	}
 	refused(eventstore.ErrInvalid, -1, &AsOfOptions{}, t.Context())
-	refused(eventstore.ErrRewound, l.head()+1, &AsOfOptions{}, t.Context())
+	refused(eventstore.ErrInvalid, l.head()+1, &AsOfOptions{}, t.Context())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	pages := 0

@@ -165,7 +165,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	case cmd.HasSubCommands():
 		return usagef("unknown command %q for %q%s", args[0], cmd.CommandPath(), near(cmd, args[0]))
 	}
-	return usagef("%s takes no arguments, only flags: %q is too much", cmd.CommandPath(), args[0])
+	name := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+	return usagef("%s takes no arguments, only flags: %q is too much", name, args[0])
 }
 
 // nearest is how many letters a command may be off for it to be suggested.

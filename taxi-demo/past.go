@@ -67,9 +67,12 @@ tables and how many rows they had.`,
 			if _, err := chosen(args, false); err != nil {
 				return err
 			}
+			given := cmd.Flags().Changed("position")
 			switch {
-			case (m.position < 0) == (m.time == ""):
-				return usagef("projections as-of: give either --position, from 0, or --time")
+			case given && m.position < 0:
+				return usagef("projections as-of: --position %d: positions are 0 or more", m.position)
+			case given == (m.time != ""):
+				return usagef("projections as-of: give either --position or --time")
 			case m.limit < 1:
 				return usagef("--limit %d: give 1 or more", m.limit)
 			}
