@@ -95,7 +95,15 @@ func waysToFail() map[string]func(tx *Tx) error {
 			return nil
 		},
 		"a COMMIT behind another statement": func(tx *Tx) error {
-			_, err := tx.Exec(`DELETE FROM line WHERE account = 'zz'; ROLLBACK`)
+			_, err := tx.Exec(`DELETE FROM line WHERE account = 'zz'; COMMIT`)
+			return err
+		},
+		"a ROLLBACK behind another statement": func(tx *Tx) error {
+			_, err := tx.Exec(`DELETE FROM line WHERE account = 'zz'; ROLLBACK; BEGIN`)
+			return err
+		},
+		"an end of the savepoint behind another statement": func(tx *Tx) error {
+			_, err := tx.Exec(`DELETE FROM line WHERE account = 'zz'; RELEASE leat`)
 			return err
 		},
 		"a forbidden statement": func(tx *Tx) error {

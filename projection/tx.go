@@ -21,8 +21,9 @@ type Tx struct {
 	fatal error       // the machine's failure, not the event's
 }
 
-// Exec runs a statement. BEGIN, COMMIT, ROLLBACK, savepoints, PRAGMA, ATTACH
-// and VACUUM are refused with ErrStatement.
+// Exec runs a statement, or several. BEGIN, COMMIT, ROLLBACK, savepoints,
+// PRAGMA, ATTACH and VACUUM are refused with ErrStatement, wherever in the text,
+// before any of it runs. Triggers belong in the schema: their END is refused too.
 func (t *Tx) Exec(query string, args ...any) (sql.Result, error) {
 	if err := t.check(query); err != nil {
 		return nil, err
@@ -112,24 +113,30 @@ func (s *Stmt) QueryRow(args ...any) *Row { return s.tx.QueryRow(s.query, args..
 
 // check refuses what a handler may not run.
 func (t *Tx) check(query string) error {
-	switch word := firstWord(query); word {
-	case "BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "ATTACH", "DETACH", "VACUUM":
-		return fmt.Errorf("%w: %s in a handler: the transaction is the framework's", ErrStatement, word)
+	for query != "" {
+		switch word := firstWord(query); word {
+		case "BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "ATTACH", "DETACH", "VACUUM":
+			return fmt.Errorf("%w: %s in a handler: the transaction is the framework's", ErrStatement, word)
+		}
+		query = nextStatement(query)
 	}
 	return nil
 }
+
+// space is what SQLite passes over between words, and ends of statements.
+const space = " \t\r\n\f\v;\ufeff"
 
 // firstWord returns the keyword a statement begins with, in capitals, or ""
 // for one of those that most statements begin with.
 func firstWord(query string) string {
 	for {
-		query = strings.TrimLeft(query, " \t\r\n\f;")
+		query = strings.TrimLeft(query, space)
 		switch {
 		case strings.HasPrefix(query, "--"):
 			_, query, _ = strings.Cut(query, "\n")
 			continue
 		case strings.HasPrefix(query, "/*"):
-			_, query, _ = strings.Cut(query, "*/")
+			_, query, _ = strings.Cut(query[2:], "*/")
 			continue
 		}
 		break
@@ -144,6 +151,32 @@ func firstWord(query string) string {
 	default:
 		return strings.ToUpper(word)
 	}
+}
+
+// nextStatement returns what follows the first statement of the text, or "". A
+// semicolon ends a statement unless it is in a comment, a string or a quoted
+// name.
+func nextStatement(query string) string {
+	if strings.IndexByte(query, ';') < 0 { // of most texts
+		return ""
+	}
+	for query != "" {
+		c, rest := query[0], query[1:]
+		switch {
+		case c == ';':
+			return strings.TrimLeft(rest, space)
+		case c == '\'', c == '"', c == '`': // one that is doubled begins another
+			_, rest, _ = strings.Cut(rest, string(c))
+		case c == '[':
+			_, rest, _ = strings.Cut(rest, "]")
+		case strings.HasPrefix(query, "--"):
+			_, rest, _ = strings.Cut(rest, "\n")
+		case strings.HasPrefix(query, "/*"):
+			_, rest, _ = strings.Cut(query[2:], "*/")
+		}
+		query = rest
+	}
+	return ""
 }
 
 // note remembers an error that is the machine's, so that a handler that
