@@ -325,7 +325,7 @@ func (v *view) condemn(ctx context.Context, events []eventstore.Recorded, throug
 // error to stop with, or nil once the event is set aside.
 func (s *step) judge(ctx context.Context, e *eventstore.Recorded, cause error) (stop, err error) {
 	v := s.v
-	reason := &EventError{Projection: v.def.name, Version: v.def.version, Position: e.Position, Stream: e.Stream, Type: e.Type, Err: cause}
+	reason := v.def.eventError(e, cause)
 	a := s.attempt
 	if a.position != e.Position {
 		a = attempt{position: e.Position, since: time.Now()}

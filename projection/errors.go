@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/internal/sqlite"
 )
 
@@ -59,6 +60,10 @@ func (e *EventError) Error() string {
 }
 
 func (e *EventError) Unwrap() error { return e.Err }
+
+func (d *Definition) eventError(e *eventstore.Recorded, cause error) *EventError {
+	return &EventError{Projection: d.name, Version: d.version, Position: e.Position, Stream: e.Stream, Type: e.Type, Err: cause}
+}
 
 // DamagedError says which file of a read model is damaged, and what to do. It
 // is an ErrDamaged.

@@ -268,7 +268,7 @@ func (s *step) deadAgain(e *eventstore.Recorded, cause error) (failed, err error
 	if _, err := s.count(`UPDATE leat_discarded SET attempts = attempts + 1, error = ? WHERE position = ?`, text, e.Position); err != nil {
 		return nil, err
 	}
-	return &EventError{Projection: s.v.def.name, Version: s.v.def.version, Position: e.Position, Stream: e.Stream, Type: e.Type, Err: cause}, nil
+	return s.v.def.eventError(e, cause), nil
 }
 
 // discarded is what is kept of a discarded event beside the event.
@@ -285,14 +285,8 @@ func (s *step) giveUp(e *eventstore.Recorded, from FailureState, d discarded) er
 		if err := s.forget(e.Position); err != nil {
 			return err
 		}
-	} else {
-		if _, err := s.count(`DELETE FROM leat_parked WHERE position = ?`, e.Position); err != nil {
-			return err
-		}
-		if s.parked == nil {
-			s.parked = map[string]int{}
-		}
-		s.parked[e.Stream]--
+	} else if err := s.unpark(e); err != nil {
+		return err
 	}
 	return s.keepDiscarded(e, d)
 }
@@ -319,16 +313,14 @@ func discards(ctx context.Context, db *sqlite.DB) (_ map[int64]discarded, err er
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
 	all := map[int64]discarded{}
-	for rows.Next() {
+	err = scanAll(rows, func(rows *sql.Rows) error {
 		var position, at int64
 		var d discarded
-		if err := rows.Scan(&position, &d.attempts, &at, &d.err, &d.reason); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&position, &d.attempts, &at, &d.err, &d.reason)
 		d.at = time.Unix(0, at)
 		all[position] = d
-	}
-	return all, rows.Err()
+		return err
+	})
+	return all, err
 }

@@ -25,14 +25,20 @@ type WentBack struct {
 // crash leaves the one or the other live, each whole, and GoBack can be called
 // again. It is for a Rebuild whose result is not wanted.
 //
+// What was done since the exchange about events that had been set aside holds:
+// what the live file has applied by now is applied, before what came later, and
+// what was discarded is discarded.
+//
 // A file of a lower version is not gone back to like that, for this program has
 // not its handlers: open the read model with the definition of that version,
 // which goes back by itself and applies what it has missed.
 //
 // Errors: ErrNoPrevious where no file of this version is kept, ErrBuilding
-// while a new file is built, bus.RetryError and bus.BlockedError where an event
-// fails that the live file has not set aside; eventstore.ErrRewound; those of
-// SQLite. Any of them leaves the live file live.
+// while a new file is built, bus.BlockedError where an event fails that the live
+// file has not set aside; eventstore.ErrRewound; those of SQLite. Any of them
+// leaves the live file live, but for one of the disk after the exchange, which
+// comes with the result: the pointer to the files may not outlast a power cut
+// then, which would have the file that served before serve again.
 func (p *Projection) GoBack(ctx context.Context) (_ WentBack, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -58,7 +64,13 @@ func (p *Projection) GoBack(ctx context.Context) (_ WentBack, err error) {
 	p.build.from, p.build.done = from, from
 	p.mu.Unlock()
 	report := func(events int) { p.reportBuild(v, events) }
-	if err := background.Do(func() error { return p.buildBeside(ctx, wayGiver{p.log}, v, report) }); err != nil {
+	err = background.Do(func() error {
+		if err := p.follow(ctx, v); err != nil {
+			return err
+		}
+		return p.buildBeside(ctx, wayGiver{p.log}, v, report)
+	})
+	if err != nil {
 		return WentBack{}, fmt.Errorf("go back: %w", err)
 	}
 	if err := p.lock(ctx); err != nil {
@@ -66,10 +78,13 @@ func (p *Projection) GoBack(ctx context.Context) (_ WentBack, err error) {
 	}
 	defer p.unlock()
 	kept := p.live.id
-	if err := p.finishBack(ctx, v, report); err != nil {
-		return WentBack{}, fmt.Errorf("go back: %w", err)
+	if err = p.finishBack(ctx, v, report); err != nil {
+		err = fmt.Errorf("go back: %w", err)
 	}
-	return WentBack{Serves: v.id.String(), Kept: kept.String(), From: from, Position: v.through.Position}, nil
+	if p.live.view != v {
+		return WentBack{}, err
+	}
+	return WentBack{Serves: v.id.String(), Kept: kept.String(), From: from, Position: v.through.Position}, err
 }
 
 // openPrevious opens the file before the live one, where this program can go on

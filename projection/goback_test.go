@@ -185,6 +185,51 @@ func TestGoingBackThatFailsLeavesTheLiveFile(t *testing.T) {
 	require.ErrorContains(t, err, "run the program that defines 1")
 }
 
+// TestAnErrorAfterTheExchangeComesWithItsResult, and the projection goes on with
+// the file that serves.
+func TestAnErrorAfterTheExchangeComesWithItsResult(t *testing.T) {
+	l, dir := newTape(), t.TempDir()
+	someMoves(l, 100)
+	steps := map[string]error{}
+	opened := func(version int) *Projection {
+		p, err := open(t.Context(), dir, l, ledger(version, nil), nil, func(s string) error { return steps[s] })
+		require.NoError(t, err)
+		return p
+	}
+	p := opened(1)
+	require.NoError(t, deliver(t, p, l, 1000))
+	for _, s := range []string{stepPointerRenamed, stepSwapped} {
+		steps[s] = errFault
+		built, err := p.Rebuild(t.Context(), nil)
+		require.ErrorIs(t, err, errFault)
+		require.True(t, built.Identical)
+		serves := p.live.id
+		back, err := p.GoBack(t.Context())
+		require.ErrorIs(t, err, errFault)
+		require.Equal(t, serves.String(), back.Kept)
+		require.Equal(t, p.live.id.String(), back.Serves)
+		clear(steps)
+		require.Equal(t, l.head(), requireFold(t, p, l))
+	}
+	for version, s := range []string{2: stepPointerRenamed, 3: stepSwapped} {
+		if s == "" {
+			continue
+		}
+		require.NoError(t, p.Close())
+		someMoves(l, 1000)
+		p = opened(version)
+		steps[s] = errFault
+		require.ErrorIs(t, deliver(t, p, l, 500), errFault)
+		clear(steps)
+		require.Equal(t, version, p.Status().Version)
+		require.Equal(t, Running, p.Status().State)
+		_, err := p.Release(t.Context(), "a-1")
+		require.NoError(t, err, "nothing is built any more")
+		require.Equal(t, l.head(), requireFold(t, p, l))
+	}
+	require.NoError(t, p.Close())
+}
+
 func TestDifferencesAreBoundedAndInTheOrderOfTheKey(t *testing.T) {
 	l := newTape()
 	someMoves(l, 50)

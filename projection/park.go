@@ -90,11 +90,16 @@ func (p *Projection) DeadLetters(ctx context.Context) (all []DeadLetter, err err
 	return all, err
 }
 
-func each(r *Reader, query string, fn func(*sql.Rows) error, args ...any) (err error) {
+func each(r *Reader, query string, fn func(*sql.Rows) error, args ...any) error {
 	rows, err := r.Query(query, args...)
 	if err != nil {
 		return err
 	}
+	return scanAll(rows, fn)
+}
+
+// scanAll calls fn with each row and closes them.
+func scanAll(rows *sql.Rows, fn func(*sql.Rows) error) (err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		if err := fn(rows); err != nil {
@@ -198,14 +203,7 @@ func (s *step) release(ctx context.Context, e *eventstore.Recorded) (failed, err
 		if undone != nil {
 			return nil, s.v.wrap(undone)
 		}
-		if _, err := s.tx.Exec(`DELETE FROM leat_parked WHERE position = ?`, e.Position); err != nil {
-			return nil, s.v.wrap(err)
-		}
-		if s.parked == nil {
-			s.parked = map[string]int{}
-		}
-		s.parked[e.Stream]--
-		return nil, nil
+		return nil, s.unpark(e)
 	}
 	if err := s.excuse(ctx, fault); err != nil {
 		return nil, err
@@ -214,6 +212,18 @@ func (s *step) release(ctx context.Context, e *eventstore.Recorded) (failed, err
 		return nil, &failure{err: fault}
 	}
 	return s.again(e, fault)
+}
+
+// unpark forgets that an event waited.
+func (s *step) unpark(e *eventstore.Recorded) error {
+	if _, err := s.count(`DELETE FROM leat_parked WHERE position = ?`, e.Position); err != nil {
+		return err
+	}
+	if s.parked == nil {
+		s.parked = map[string]int{}
+	}
+	s.parked[e.Stream]--
+	return nil
 }
 
 // again counts a failed release.
@@ -225,7 +235,7 @@ func (s *step) again(e *eventstore.Recorded, cause error) (failed, err error) {
 	if err != nil {
 		return nil, s.v.wrap(err)
 	}
-	return &EventError{Projection: s.v.def.name, Version: s.v.def.version, Position: e.Position, Stream: e.Stream, Type: e.Type, Err: cause}, nil
+	return s.v.def.eventError(e, cause), nil
 }
 
 // readParked reads the next parked events of a stream from the log.
@@ -257,7 +267,7 @@ func (v *view) readParked(ctx context.Context, stream string) (_ []eventstore.Re
 	return events, nil
 }
 
-func (v *view) parkedPositions(ctx context.Context, stream string) (_ []int64, err error) {
+func (v *view) parkedPositions(ctx context.Context, stream string) (all []int64, err error) {
 	rows, err := v.db.Reader().QueryContext(ctx, `
 		SELECT position
 		FROM leat_parked
@@ -267,14 +277,14 @@ func (v *view) parkedPositions(ctx context.Context, stream string) (_ []int64, e
 	if err != nil {
 		return nil, v.wrap(err)
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	var all []int64
-	for rows.Next() {
+	err = scanAll(rows, func(rows *sql.Rows) error {
 		var at int64
-		if err := rows.Scan(&at); err != nil {
-			return nil, v.wrap(err)
-		}
+		err := rows.Scan(&at)
 		all = append(all, at)
+		return err
+	})
+	if err != nil {
+		return nil, v.wrap(err)
 	}
-	return all, rows.Err()
+	return all, nil
 }

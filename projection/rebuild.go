@@ -109,7 +109,8 @@ type rebuilding struct {
 // other failing event ends the rebuild with an EventError, and the live file
 // stays. A rebuild that was ended begins anew the next time: its file is not
 // synced, and may be of other handlers. It returns ErrBuilding while another
-// build runs.
+// build runs. An error that comes with a result is one of the disk after the
+// exchange: see GoBack.
 func (p *Projection) Rebuild(ctx context.Context, progress func(Progress)) (Rebuilt, error) {
 	if progress == nil {
 		progress = func(Progress) {}
@@ -258,7 +259,8 @@ func (p *Projection) finishRebuild(ctx context.Context, v *view, report func(eve
 		return Rebuilt{}, live.wrap(fmt.Errorf("compare: %w", err))
 	}
 	crash.At(crash.ViewCompared)
-	if err := p.swap(v); err != nil {
+	err = p.swap(v)
+	if p.live.view != v {
 		return Rebuilt{}, err
 	}
 	p.mu.Lock()
@@ -267,7 +269,7 @@ func (p *Projection) finishRebuild(ctx context.Context, v *view, report func(eve
 		Events: p.build.events, Position: to.Position, Seconds: time.Since(p.build.began).Seconds(),
 		Identical: len(same.differences) == 0, LiveDigest: same.first, Digest: same.second,
 		Difference: first(same.differences), Differences: same.differences,
-	}, nil
+	}, err
 }
 
 // catchUp brings v to where the live view is held. The caller holds the gate.

@@ -52,16 +52,15 @@ func (p *Projection) tryUpgrade(ctx context.Context) error {
 		return err
 	}
 	p.next = nil
-	if err := p.swap(v); err != nil {
-		if p.live.view != v {
-			p.next = v
-		}
+	err = p.swap(v)
+	if p.live.view != v {
+		p.next = v
 		return err
 	}
 	p.mu.Lock()
 	p.build = nil
 	p.mu.Unlock()
-	return nil
+	return err
 }
 
 // swap makes v the live view, by renaming the pointer over the old one. The

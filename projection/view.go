@@ -240,17 +240,15 @@ func readParked(ctx context.Context, read *sql.DB) (_ map[string]int, err error)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
 	parked := map[string]int{}
-	for rows.Next() {
+	err = scanAll(rows, func(rows *sql.Rows) error {
 		var stream string
 		var n int
-		if err := rows.Scan(&stream, &n); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&stream, &n)
 		parked[stream] = n
-	}
-	return parked, rows.Err()
+		return err
+	})
+	return parked, err
 }
 
 const selectCheckpoint = `
