@@ -285,6 +285,23 @@ func TestATimerNeverStartsAnInstance(t *testing.T) {
 	w.audit()
 }
 
+// TestRetentionDoesNotWaitForManyToFinish: where little happens, one of the next
+// steps removes what is old.
+func TestRetentionDoesNotWaitForManyToFinish(t *testing.T) {
+	w := newWorld(t, Define("order", 1,
+		Starts(byPlaced, func(_ *order, c *Context, e placed) error { c.Complete(); return nil }), Retention(time.Hour)))
+	w.emit("s", placed{"1"})
+	w.feed(10)
+	for n, kept := range []int{1, 1, 0} {
+		w.clock.Advance(w.clock.Now().Add(30 * time.Minute))
+		w.emit("s", placed{fmt.Sprint("later ", n)})
+		w.feed(10)
+		require.Len(t, w.history("order", "1"), kept, "half an hour %d", n)
+	}
+	require.JSONEq(t, `{}`, string(w.instance("order", "1").State))
+	require.NotEmpty(t, w.history("order", "later 1"))
+}
+
 func TestAHandlerThatPanicsParksItsInstanceAlone(t *testing.T) {
 	w := newWorld(t, Define("order", 1,
 		Starts(byPlaced, func(o *order, c *Context, e placed) error {

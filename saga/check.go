@@ -3,8 +3,10 @@ package saga
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -237,20 +239,37 @@ func (c *checker) names(ctx context.Context, defs []*Definition) error {
 		if len(ids) > 1 {
 			c.problems[fmt.Sprintf("saga %q: it has instances of its own, and of its former names %q: it cannot take them over", d.name, d.was)] = true
 		}
-		for former, name := range d.timerWas {
-			for _, id := range ids {
-				var n int
-				if err := c.e.db.Reader().QueryRowContext(ctx, `
-					SELECT COUNT(*)
-					FROM instance i
-					WHERE i.saga = ?3 AND i.timers <> '' AND json_valid(i.timers)
-						AND EXISTS (SELECT 1 FROM json_each(i.timers) WHERE key = ?1) AND EXISTS (SELECT 1 FROM json_each(i.timers) WHERE key = ?2)`, former, name, id).Scan(&n); err != nil {
-					return err
-				}
-				if n > 0 {
-					c.problems[fmt.Sprintf("saga %q: %d instances have the timer %q and the timer %q, which was %q", d.name, n, former, name, former)] = true
-				}
+		for _, id := range ids {
+			if err := c.timerNames(ctx, d, id); err != nil {
+				return err
 			}
+		}
+	}
+	return nil
+}
+
+// timerNames finds instances of which several timers would have one name.
+func (c *checker) timerNames(ctx context.Context, d *Definition, saga int64) error {
+	one := map[string][]string{}
+	for _, former := range slices.Sorted(maps.Keys(d.timerWas)) {
+		name := d.timerWas[former]
+		one[name] = append(one[name], former)
+	}
+	for name, former := range one {
+		all, err := json.Marshal(append(former, name))
+		if err != nil {
+			return fmt.Errorf("encode the names of a timer: %w", err)
+		}
+		var n int
+		if err := c.e.db.Reader().QueryRowContext(ctx, `
+			SELECT COUNT(*)
+			FROM instance i
+			WHERE i.saga = ?1 AND i.timers <> '' AND json_valid(i.timers)
+				AND (SELECT COUNT(*) FROM json_each(i.timers) WHERE key IN (SELECT value FROM json_each(?2))) > 1`, saga, string(all)).Scan(&n); err != nil {
+			return err
+		}
+		if n > 0 {
+			c.problems[fmt.Sprintf("saga %q: %d instances have more than one of the timers %q, which would all be %q: leave one its name", d.name, n, append(former, name), name)] = true
 		}
 	}
 	return nil

@@ -116,6 +116,7 @@ type Engine struct {
 	early     map[int64]bool
 	strays    map[strayKey]int64 // the stray instances that are open
 	sweep     int                // instances finished since the last sweep
+	swept     int64              // the clock at that
 	unsure    bool               // a commit's outcome is unknown
 
 	mu        sync.Mutex // guards what follows

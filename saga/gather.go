@@ -14,7 +14,7 @@ import "slices"
 //	}
 //
 // An answer that comes twice counts once, and one that nobody expected does not
-// count. Got and Lost say once that it is decided, and Decided whether it was.
+// count. Got and Lost say once that it is decided, and Decided whether it is.
 // Its fields are for JSON; keys are looked up one by one, so some thousands at
 // most.
 type Gather struct {
@@ -39,15 +39,22 @@ const (
 // Enough all must come: then a further key has it wait again, even after Got
 // said that all had. Of no keys at all nothing ever comes: Expect of an empty
 // list leaves it decided, see Decided.
+//
+// A further key takes the place of one that was lost only where Enough says how
+// many must come: once that many can come again, it waits again. Without
+// Enough the lost key itself must come.
 func (g *Gather) Expect(keys ...string) {
 	for _, key := range keys {
 		if g.knows(key) {
 			continue
 		}
 		g.Open = append(g.Open, key)
-		if g.Need == 0 || g.Said == hopeless {
+		if g.Need == 0 && g.Said == enough {
 			g.Said = ""
 		}
+	}
+	if g.Said == hopeless && !g.hopeless() {
+		g.Said = ""
 	}
 }
 
@@ -71,14 +78,15 @@ func (g *Gather) Got(key string) bool {
 }
 
 // Lost notes that the key will not come, and tells whether enough can no more
-// come: true once, with the one that made it hopeless. One that has come stays
-// so. Without Enough the first loss is hopeless.
+// come: true once, with the one that made it hopeless, and once more where
+// Expect has given hope in between. One that has come stays so. Without Enough
+// the first loss is hopeless.
 func (g *Gather) Lost(key string) bool {
 	if !take(&g.Open, key) {
 		return false
 	}
 	g.Gone = append(g.Gone, key)
-	if g.Said != "" || len(g.Came)+len(g.Open) >= g.need() {
+	if g.Said != "" || !g.hopeless() {
 		return false
 	}
 	g.Said = hopeless
@@ -94,9 +102,13 @@ func (g *Gather) Has(key string) bool { return slices.Contains(g.Came, key) }
 
 // Decided tells whether nothing is waited for any more: enough has come, or can
 // no more come.
-func (g *Gather) Decided() bool { return g.Said != "" || g.complete() }
+func (g *Gather) Decided() bool { return g.complete() || g.hopeless() }
 
 func (g *Gather) complete() bool { return len(g.Came) >= g.need() }
+
+// hopeless tells whether losses keep enough from coming. Where too few are
+// expected so far, and none is lost, more may be.
+func (g *Gather) hopeless() bool { return len(g.Gone) > 0 && len(g.Came)+len(g.Open) < g.need() }
 
 func (g *Gather) need() int {
 	if g.Need == 0 {

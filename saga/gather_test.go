@@ -70,6 +70,42 @@ func TestALossIsHopelessWhereAllAreNeeded(t *testing.T) {
 	require.True(t, g.Decided())
 }
 
+func TestAReplacementOfALostOne(t *testing.T) {
+	var all Gather
+	all.Expect("a", "b")
+	require.True(t, all.Lost("a"))
+	all.Expect("c")
+	require.True(t, all.Decided(), "a itself must come")
+	require.False(t, all.Got("b"))
+	require.False(t, all.Got("c"))
+	require.True(t, all.Decided())
+	all = stored(t, all)
+	require.True(t, all.Got("a"), "and has, after all")
+
+	var three Gather
+	three.Enough(3)
+	three.Expect("a", "b", "c")
+	require.True(t, three.Lost("a"))
+	require.False(t, three.Lost("b"))
+	three.Expect("d")
+	require.True(t, three.Decided(), "c and d are two")
+	require.False(t, three.Lost("d"))
+	three.Expect("e", "f")
+	require.False(t, three.Decided(), "c, e and f may come")
+	require.True(t, three.Lost("e"), "hopeless once more")
+	require.False(t, three.Got("c"))
+	require.False(t, three.Got("b"), "after all")
+	require.False(t, three.Decided(), "f may come")
+	require.True(t, three.Got("f"))
+}
+
+// TestAGatherOfBeforeIsDecided: its state was stored by a program that forgot a
+// loss when something further was expected.
+func TestAGatherOfBeforeIsDecided(t *testing.T) {
+	g := Gather{Came: []string{"b", "c"}, Gone: []string{"a"}}
+	require.True(t, g.Decided())
+}
+
 // TestGatherAgreesWithCounting compares it with sets, over steps in any order,
 // with duplicates, the value stored between any two of them.
 func TestGatherAgreesWithCounting(t *testing.T) {

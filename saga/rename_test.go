@@ -197,6 +197,36 @@ func TestATakenNameIsNotTakenOver(t *testing.T) {
 	}
 }
 
+// TestTimersThatWouldBecomeOneAreListed: also where none of them has the new
+// name yet.
+func TestTimersThatWouldBecomeOneAreListed(t *testing.T) {
+	timers := func(set []string, opts ...Option[order]) *Definition {
+		opts = append(opts, Starts(byPlaced, func(_ *order, c *Context, e placed) error {
+			for _, name := range set {
+				c.After(name, time.Hour)
+			}
+			return nil
+		}))
+		for _, name := range set {
+			opts = append(opts, Timer(name, func(*order, *Context) error { return nil }))
+		}
+		return Define("order", 1, opts...)
+	}
+	for _, set := range [][]string{{"a", "b"}, {"b", "c"}} {
+		w := newWorld(t, timers(set))
+		w.emit("s", placed{"1"})
+		w.feed(10)
+		err := w.with(timers([]string{"c"}, TimerWas("c", "a", "b")))
+		require.ErrorIs(t, err, ErrStart)
+		require.ErrorContains(t, err, `saga "order": 1 instances have more than one of the timers ["a" "b" "c"], which would all be "c"`)
+	}
+	w := newWorld(t, timers([]string{"b"}))
+	w.emit("s", placed{"1"})
+	w.feed(10)
+	require.NoError(t, w.with(timers([]string{"c"}, TimerWas("c", "a", "b"))))
+	require.Equal(t, 1, w.advance(time.Hour))
+}
+
 // TestANameThatWasGivenWithoutWasIsMended: a program that was started under the
 // new name without Was, and started nothing, is no obstacle.
 func TestANameThatWasGivenWithoutWasIsMended(t *testing.T) {

@@ -6,17 +6,22 @@ import (
 	"github.com/leat-go/leat/internal/crash"
 )
 
-// Retention is looked at with the first transaction, and then once for every
-// sweepEvery instances that finish; it clears sweepPage of each saga at once.
+// Retention is looked at with the first transaction, and then with the next
+// after sweepEvery instances have finished, or sweepAfter has passed by the
+// engine's clock; it clears sweepPage of each saga at once.
 const (
 	sweepEvery = 1000
+	sweepAfter = time.Minute
 	sweepPage  = 2000
 )
+
+// sweepDue tells whether this transaction looks at retention.
+func (w *work) sweepDue() bool { return w.e.sweep >= sweepEvery || w.now-w.e.swept >= int64(sweepAfter) }
 
 // sweep clears what was kept of instances that finished long enough ago. Their
 // rows stay: they are the tombstones of their keys.
 func (w *work) sweep() error {
-	w.e.sweep = 0
+	w.e.sweep, w.e.swept = 0, w.now
 	for _, b := range w.e.bindings {
 		if b.retention == 0 {
 			continue

@@ -69,7 +69,7 @@ func (e *Engine) transact(ctx context.Context, fn func(*work) error) error {
 		if err := w.own(); err != nil {
 			return err
 		}
-		if e.sweep >= sweepEvery {
+		if w.sweepDue() {
 			if err := w.sweep(); err != nil {
 				return err
 			}

@@ -3,13 +3,19 @@ package sagatest_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leat-go/leat/bus"
+	"github.com/leat-go/leat/clock"
+	"github.com/leat-go/leat/eventstore"
+	"github.com/leat-go/leat/eventstore/memory"
 	"github.com/leat-go/leat/saga"
 	"github.com/leat-go/leat/saga/sagatest"
 )
@@ -175,7 +181,11 @@ func operate(ctx context.Context, engine *saga.Engine) error {
 			fmt.Println(entry.At, entry.Kind, entry.Name, entry.Effects, entry.Who)
 		}
 		by := saga.By{Who: "ada@example.com", Why: "the card service is up again"}
-		if err := engine.Retry(ctx, i.Saga, i.Key, by); err != nil {
+		err = engine.Retry(ctx, i.Saga, i.Key, by)
+		if errors.Is(err, saga.ErrState) {
+			continue // nothing failed: it waits for an event, rightly or not
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -185,5 +195,41 @@ func operate(ctx context.Context, engine *saga.Engine) error {
 func TestTheGuidesDefinitionsAreSound(t *testing.T) {
 	require.NoError(t, Ordering.Err())
 	require.NoError(t, Purchasing.Err())
-	require.NotNil(t, operate)
+}
+
+// TestTheGuidesOperatorPassesOverWhatOnlyWaits: it was asked for what is stuck,
+// and one that waits for an event is among that.
+func TestTheGuidesOperatorPassesOverWhatOnlyWaits(t *testing.T) {
+	ctx, now := t.Context(), clock.NewVirtual(time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC))
+	log := memory.New(&memory.Options{Clock: now})
+	broken := true
+	paying := saga.Define("paying", 1,
+		saga.Starts(func(e OrderPlaced) string { return e.Order }, func(*ordering, *saga.Context, OrderPlaced) error { return nil }),
+		saga.On(func(e OrderPaid) string { return e.Order }, func(_ *ordering, c *saga.Context, _ OrderPaid) error {
+			if broken {
+				return errors.New("the card service is down")
+			}
+			c.Complete()
+			return nil
+		}), saga.Retries(1, time.Hour))
+	engine, err := saga.Open(ctx, t.TempDir(), log, now, []*saga.Definition{paying}, &saga.Options{Relaxed: true, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, engine.Close()) }()
+	write := eventstore.Write{Stream: "orders"}
+	for _, e := range []eventstore.Event{OrderPlaced{"waits"}, OrderPlaced{"failed"}, OrderPaid{"failed"}} {
+		data, err := eventstore.Encode(e)
+		require.NoError(t, err)
+		write.Events = append(write.Events, data)
+	}
+	_, err = log.Append(ctx, eventstore.Batch{Writes: []eventstore.Write{write}})
+	require.NoError(t, err)
+	read, err := log.ReadLog(ctx, 0, 10, engine.Filter())
+	require.NoError(t, err)
+	require.NoError(t, engine.Apply(ctx, bus.Page{Events: read.Events, Through: read.Through}))
+	now.Advance(now.Now().Add(2 * time.Hour))
+	broken = false
+	require.NoError(t, operate(ctx, engine))
+	stats, err := engine.Stats(ctx)
+	require.NoError(t, err)
+	require.Equal(t, saga.Counts{Running: 1, Completed: 1}, stats.Counts)
 }
