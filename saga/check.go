@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/leat-go/leat/eventstore"
 )
@@ -16,6 +15,9 @@ import (
 // maxWaitingEvents is how many of the events that wait for parked instances, or
 // for the start of one, are looked up in the log before a start, for each saga.
 const maxWaitingEvents = 1000
+
+// maxFields is how many fields that the state lacks are listed for each saga.
+const maxFields = 100
 
 // checker collects what is stored and has no handler.
 type checker struct {
@@ -34,7 +36,7 @@ func (e *Engine) check(ctx context.Context, defs []*Definition) error {
 			c.byName[name] = d
 		}
 	}
-	err := errors.Join(c.instances(ctx), c.fields(ctx), c.timers(ctx), c.commands(ctx), c.rejections(ctx), c.events(ctx), c.names(ctx, defs), c.formers(ctx, defs))
+	err := errors.Join(c.instances(ctx), c.fields(ctx), c.nestedFields(ctx), c.timers(ctx), c.commands(ctx), c.rejections(ctx), c.events(ctx), c.names(ctx, defs), c.formers(ctx, defs))
 	if err != nil {
 		return fmt.Errorf("saga: start check: %w", err)
 	}
@@ -85,7 +87,13 @@ func (c *checker) instances(ctx context.Context) error {
 	})
 }
 
-// fields finds what the state of the present version would forget.
+// lacking says that the present version of the state would forget a field.
+func lacking(n int, field string) string {
+	return fmt.Sprintf("%d open instances have the field %q, which the state lacks: raise the version and add saga.Migrate", n, field)
+}
+
+// fields finds what the state of the present version would forget, where it has
+// no structs within.
 func (c *checker) fields(ctx context.Context) error {
 	return c.find(ctx, `
 		SELECT s.name, f.key, i.state_version, COUNT(*)
@@ -94,11 +102,52 @@ func (c *checker) fields(ctx context.Context) error {
 		JOIN json_each(i.state) f
 		WHERE `+openInstance+` AND i.stray = 0 AND json_valid(i.state) AND json_type(i.state) = 'object'
 		GROUP BY s.name, f.key, i.state_version`, func(d *Definition, field string, version, n int) string {
-		if d == nil || d.fields == nil || version != d.version || d.fields[strings.ToLower(field)] {
+		if d == nil || d.shape == nil || d.shape.fields == nil || version != d.version || d.shape.nested() {
 			return ""
 		}
-		return fmt.Sprintf("%d open instances have the field %q, which the state lacks: raise the version and add saga.Migrate", n, field)
+		if _, ok := d.shape.fields[fold(field)]; ok {
+			return ""
+		}
+		return lacking(n, field)
 	})
+}
+
+// nestedFields is fields for states with structs within: it reads each.
+func (c *checker) nestedFields(ctx context.Context) error {
+	for name, d := range c.byName {
+		if !d.shape.nested() {
+			continue
+		}
+		instances := map[string]int{} // by field
+		if err := each(ctx, c.e.db.Reader(), func(rows *sql.Rows) error {
+			var text string
+			if err := rows.Scan(&text); err != nil {
+				return err
+			}
+			var state any
+			if json.Unmarshal([]byte(text), &state) != nil {
+				return nil // found when its turn comes
+			}
+			has := map[string]bool{}
+			d.shape.forgets(state, "", func(field string) { has[field] = true })
+			for field := range has {
+				if _, listed := instances[field]; listed || len(instances) < maxFields {
+					instances[field]++
+				}
+			}
+			return nil
+		}, `
+			SELECT i.state
+			FROM instance i
+			JOIN saga s ON s.id = i.saga
+			WHERE `+openInstance+` AND i.stray = 0 AND s.name = ? AND i.state_version = ?`, name, d.version); err != nil {
+			return err
+		}
+		for field, n := range instances {
+			c.problems[fmt.Sprintf("saga %q: %s", name, lacking(n, field))] = true
+		}
+	}
+	return nil
 }
 
 func (c *checker) timers(ctx context.Context) error {

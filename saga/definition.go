@@ -29,7 +29,7 @@ type Definition struct {
 	rejections map[string]*rejectionHandler
 	migrations map[int]func([]byte) ([]byte, error)
 	newState   func() any
-	fields     map[string]bool   // of the state, as stateFields has them
+	shape      *shape            // of the state
 	was        []string          // former names
 	timerWas   map[string]string // present names by former ones
 	commandWas map[string]string
@@ -78,7 +78,7 @@ func Define[S any](name string, version int, opts ...Option[S]) *Definition {
 		rejections: map[string]*rejectionHandler{},
 		migrations: map[int]func([]byte) ([]byte, error){},
 		newState:   func() any { return new(S) },
-		fields:     stateFields(reflect.TypeFor[S]()),
+		shape:      shapeOf(reflect.TypeFor[S](), map[reflect.Type]*shape{}),
 		timerWas:   map[string]string{}, commandWas: map[string]string{},
 		attempts: Attempts, age: Age,
 	}
@@ -292,7 +292,10 @@ func reject[C Command](d *Definition) (string, bool) {
 // version from+1. It runs when an instance has its next input. A field that was
 // renamed or removed calls for one: Open refuses to start where the state of an
 // open instance has a field that the struct lacks, since it would be forgotten
-// without a word.
+// without a word. It looks into structs within, also behind pointers and in
+// slices, arrays and maps, by the names of the fields; not into interfaces and
+// types that say themselves how they are written or read (MarshalJSON,
+// UnmarshalText and the like).
 func Migrate[S any](from int, fn func(state []byte) ([]byte, error)) Option[S] {
 	return func(d *Definition) {
 		switch {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/internal/sqlite"
@@ -275,31 +274,4 @@ func stacksWith(tx *sqlite.Tx, saga, typ string) (stacks map[int64]string, err e
 		stacks[id] = text
 	}
 	return stacks, rows.Err()
-}
-
-// stateFields returns the names that JSON knows of a state's own fields, in
-// lower case; nil for a type that reads itself.
-func stateFields(t reflect.Type) map[string]bool {
-	if reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) || t.Kind() != reflect.Struct {
-		return nil
-	}
-	names := map[string]bool{}
-	for f := range t.Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		inner := f.Type
-		if inner.Kind() == reflect.Pointer {
-			inner = inner.Elem()
-		}
-		if f.Anonymous && name == "" && inner.Kind() == reflect.Struct {
-			for n := range stateFields(inner) {
-				names[n] = true
-			}
-			continue
-		}
-		if name == "" {
-			name = f.Name
-		}
-		names[strings.ToLower(name)] = true
-	}
-	return names
 }

@@ -179,6 +179,35 @@ func TestAStateFieldRenamedWithoutMigrateIsRefused(t *testing.T) {
 	require.NoError(t, w.with(define(2, Migrate[seen](1, func([]byte) ([]byte, error) { return []byte(`{}`), nil }))))
 }
 
+// TestAFieldWithinTheStateRenamedWithoutMigrateIsRefused: at any depth.
+func TestAFieldWithinTheStateRenamedWithoutMigrateIsRefused(t *testing.T) {
+	type was struct {
+		Pay  struct{ Card, Kept string }
+		Legs map[string][]*struct{ From, To string }
+	}
+	type is struct {
+		Pay  *struct{ Token, Kept string }
+		Legs map[string][]struct{ To string }
+	}
+	w := newWorld(t, Define("o", 1, Starts(byPlaced, func(o *was, c *Context, e placed) error {
+		o.Pay.Card = "4711"
+		if e.Order != "1" {
+			o.Legs = map[string][]*struct{ From, To string }{"x": {nil, {"a", "b"}, {"b", "c"}}}
+		}
+		return nil
+	})))
+	w.emit("s", placed{"1"}, placed{"2"}, placed{"3"})
+	w.feed(10)
+	fn := func(*is, *Context, placed) error { return nil }
+	var start *StartError
+	require.ErrorAs(t, w.with(Define("o", 1, Starts(byPlaced, fn))), &start)
+	require.Equal(t, []string{
+		`saga "o": 2 open instances have the field "Legs[][].From", which the state lacks: raise the version and add saga.Migrate`,
+		`saga "o": 3 open instances have the field "Pay.Card", which the state lacks: raise the version and add saga.Migrate`,
+	}, start.Problems)
+	require.NoError(t, w.with(Define("o", 2, Starts(byPlaced, fn), Migrate[is](1, func([]byte) ([]byte, error) { return []byte(`{}`), nil }))))
+}
+
 func TestATakenNameIsNotTakenOver(t *testing.T) {
 	other := Define("purchase", 1, Starts(byPlaced, func(_ *order, c *Context, e placed) error { c.After("late", time.Hour); return nil }),
 		Timer("late", func(*order, *Context) error { return nil }))

@@ -163,6 +163,28 @@ func TestReplayKnowsFormerNames(t *testing.T) {
 	require.Zero(t, replayOf(t, w, now()).Instances, "of a saga that is not among the definitions nothing is run")
 }
 
+// TestReplayOfAnAddedFieldFindsNothing: the chapter calls it no change. One that
+// is gone is reported, and so is another value.
+func TestReplayOfAnAddedFieldFindsNothing(t *testing.T) {
+	type inner struct{ A int }
+	type wider struct{ A, B int }
+	type one struct{ In inner }
+	type two struct {
+		In   wider
+		More []string
+	}
+	type none struct{ In struct{} }
+	w := newWorld(t, Define("o", 1, Starts(byPlaced, func(o *one, _ *Context, _ placed) error { o.In.A++; return nil })))
+	w.emit("s", placed{"1"}, placed{"2"}, placed{"2"})
+	w.feed(10)
+	added := func(by int) *Definition {
+		return Define("o", 1, Starts(byPlaced, func(o *two, _ *Context, _ placed) error { o.In.A += by; return nil }))
+	}
+	require.Empty(t, replayOf(t, w, added(1)).Differences)
+	require.Len(t, replayOf(t, w, added(2)).Differences, 2)
+	require.Len(t, replayOf(t, w, Define("o", 1, Starts(byPlaced, func(*none, *Context, placed) error { return nil }))).Differences, 2)
+}
+
 func TestReplayNeedsTheLogOfTheJournal(t *testing.T) {
 	w := newWorld(t, noting())
 	w.emit("s", placed{"1"})

@@ -16,7 +16,9 @@ const (
 )
 
 // sweepDue tells whether this transaction looks at retention.
-func (w *work) sweepDue() bool { return w.e.sweep >= sweepEvery || w.now-w.e.swept >= int64(sweepAfter) }
+func (w *work) sweepDue() bool {
+	return w.e.sweep >= sweepEvery || w.now-w.e.swept >= int64(sweepAfter)
+}
 
 // sweep clears what was kept of instances that finished long enough ago. Their
 // rows stay: they are the tombstones of their keys.

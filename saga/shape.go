@@ -1,0 +1,167 @@
+package saga
+
+import (
+	"encoding"
+	"encoding/json"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// shape is what JSON knows of a type: the fields of a struct, the elements of a
+// slice, an array or a map. A nil shape takes anything: a type that says itself
+// how it is written or read, an interface, a scalar. It tells what decoding
+// would forget, and where it is not sure it says that nothing is.
+type shape struct {
+	fields map[string]*shape // of a struct, by their names as fold has them
+	elem   *shape            // of what has elements
+}
+
+// shapeOf returns the shape of a type. One that contains itself has a shape
+// that contains itself.
+func shapeOf(t reflect.Type, known map[reflect.Type]*shape) *shape {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if s, ok := known[t]; ok {
+		return s
+	}
+	if opaque(t) {
+		return nil
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		s := &shape{fields: map[string]*shape{}}
+		known[t] = s
+		if !s.addFields(t, known, nil) {
+			s.fields = nil
+		}
+		return s
+	case reflect.Map, reflect.Slice, reflect.Array:
+		s := &shape{}
+		known[t] = s
+		s.elem = shapeOf(t.Elem(), known)
+		return s
+	}
+	return nil
+}
+
+// opaque tells whether the type says itself how it is written or read.
+func opaque(t reflect.Type) bool {
+	p := reflect.PointerTo(t)
+	for _, own := range []reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[json.Unmarshaler](),
+		reflect.TypeFor[encoding.TextMarshaler](), reflect.TypeFor[encoding.TextUnmarshaler]()} {
+		if p.Implements(own) {
+			return true
+		}
+	}
+	return false
+}
+
+// addFields adds the fields of a struct and of those that are embedded in it,
+// within being the ones around. It returns false where that cannot be told.
+func (s *shape) addFields(t reflect.Type, known map[reflect.Type]*shape, within []reflect.Type) bool {
+	if slices.Contains(within, t) {
+		return true // it embeds itself: what is deeper is hidden
+	}
+	within = append(within, t)
+	for f := range t.Fields() {
+		tag := f.Tag.Get("json")
+		if tag == "-" {
+			continue
+		}
+		name, _, _ := strings.Cut(tag, ",")
+		inner := f.Type
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		if f.Anonymous && name == "" && inner.Kind() == reflect.Struct {
+			if opaque(inner) || !s.addFields(inner, known, within) {
+				return false
+			}
+			continue
+		}
+		if !f.IsExported() {
+			continue
+		}
+		if name == "" || strings.ContainsFunc(name, notInTags) {
+			name = f.Name // JSON does not take such a tag
+		}
+		s.add(fold(name), shapeOf(f.Type, known))
+	}
+	return true
+}
+
+func (s *shape) add(name string, of *shape) {
+	if before, ok := s.fields[name]; ok && before != of {
+		of = nil // which of the two it is, is for JSON to say
+	}
+	s.fields[name] = of
+}
+
+func notInTags(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("!#$%&()*+-./:;<=>?@[]^_{|}~ ", r)
+}
+
+// fold returns what is the same for names that JSON takes for the same.
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for n := unicode.SimpleFold(r); n != r; n = unicode.SimpleFold(n) {
+			least = min(least, n)
+		}
+		return least
+	}, name)
+}
+
+// nested tells whether a struct is within, whose fields a look at the first
+// level does not see.
+func (s *shape) nested() bool {
+	return s != nil && s.within(map[*shape]bool{})
+}
+
+func (s *shape) within(seen map[*shape]bool) bool {
+	inner := slices.Collect(maps.Values(s.fields))
+	for _, of := range append(inner, s.elem) {
+		if of == nil || seen[of] {
+			continue
+		}
+		seen[of] = true
+		if of.fields != nil || of.within(seen) {
+			return true
+		}
+	}
+	return false
+}
+
+// forgets calls report with the name of each field that the value has, as
+// encoding/json decodes it into an any, and the shape lacks.
+func (s *shape) forgets(value any, at string, report func(field string)) {
+	if s == nil {
+		return
+	}
+	switch value := value.(type) {
+	case map[string]any:
+		for name, v := range value {
+			if s.fields == nil {
+				s.elem.forgets(v, at+"[]", report)
+				continue
+			}
+			field := name
+			if at != "" {
+				field = at + "." + name
+			}
+			if of, ok := s.fields[fold(name)]; ok {
+				of.forgets(v, field, report)
+			} else {
+				report(field)
+			}
+		}
+	case []any:
+		for _, v := range value {
+			s.elem.forgets(v, at+"[]", report)
+		}
+	}
+}
