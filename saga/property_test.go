@@ -201,8 +201,8 @@ func (s *script) alive(fn func(ctx context.Context) error) {
 			require.NoError(s.t, err)
 			return
 		}
-		s.crashes++
 		s.unsubscribe()
+		s.crashes++ // nobody reads it now
 		if err := s.Engine.Close(); err != nil {
 			require.ErrorIs(s.t, err, errCrash)
 		}
