@@ -101,9 +101,10 @@ func handle[E eventstore.Event](tables projection.Option, fn func(context.Contex
 }
 
 // Add puts an item into its windows, moves the watermark unless the point is
-// Unordered, and makes final what it has passed, calling OnFinal; all of it in the handler's transaction. It is
-// called by a handler of the event r. An item may be added once for each event
-// and feed, or several times with different keys.
+// Unordered, and makes final what it has passed, calling OnFinal; all of it in
+// the handler's transaction. It is called by a handler of the event r, which may
+// add several items: each counts, under whichever key and time. FoldInOrder takes
+// those of one key and time in the order in which they were added.
 //
 // Where a window of the item is final already the item is not put there: it is
 // counted as too late. Errors: ErrInvalid for a point that cannot be placed,
@@ -130,12 +131,7 @@ func (f *Feed[T]) Add(ctx context.Context, tx *projection.Tx, r eventstore.Recor
 	if err != nil || now == before.at {
 		return err
 	}
-	for _, w := range f.windows {
-		if err := w.close(ctx, tx, p.closed, closed(now, f.lateness)); err != nil {
-			return fmt.Errorf("window %s: make windows final: %w", w.name, err)
-		}
-	}
-	return nil
+	return f.close(ctx, tx, p.closed, closed(now, f.lateness))
 }
 
 // closed returns the instant at or before which windows that end are final.
@@ -161,8 +157,9 @@ type put[T any] struct {
 type Late struct {
 	// Window is the name of the window or join.
 	Window string
-	// Events is how many events missed a window, and Windows how many windows
-	// they missed: more where windows overlap.
+	// Events is how many events missed a window: one that added several items
+	// counts for each of them that did. Windows is how many windows they missed:
+	// more where windows overlap.
 	Events, Windows int64
 	// First and Last are the least and the greatest of their positions.
 	First, Last int64

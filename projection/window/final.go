@@ -62,46 +62,84 @@ type ended struct {
 	values     []any
 }
 
-// close makes final what has ended at now or before, where before was the same
-// for the watermark before.
-func (w *Window[T]) close(ctx context.Context, tx *projection.Tx, before, now int64) error {
-	if now == none || !w.session && before != none && floor(before-w.size, w.step) == floor(now-w.size, w.step) {
-		return nil
-	}
-	if w.final == nil && !(w.session && len(w.ordered) > 0) {
-		if _, err := tx.Exec(w.markAll, now); err != nil {
-			return err
-		}
-	} else if err := w.closeEach(ctx, tx, now); err != nil {
-		return err
-	}
-	if w.session || len(w.ordered) == 0 {
-		return nil
-	}
-	_, err := tx.Exec(w.forgetEvents, floor(now-w.size, w.step)+w.step)
-	return err
+// closing is what ends of one declaration of windows, made final a page at a
+// time.
+type closing[T any] struct {
+	w    *Window[T]
+	page []ended // of the present page, those that are not told of
+	last bool
 }
 
-// closeEach makes windows final a page at a time and tells of each.
-func (w *Window[T]) closeEach(ctx context.Context, tx *projection.Tx, now int64) error {
-	for {
-		all, err := w.ended(tx, now)
-		if err != nil || len(all) == 0 {
-			return err
+// close makes final what has ended at now or before, where before was the same
+// for the watermark before, and tells of each window: of all the feed's in the
+// order of end and start, which is that of the watermark, however far it moves.
+func (f *Feed[T]) close(ctx context.Context, tx *projection.Tx, before, now int64) error {
+	var all []*closing[T]
+	for _, w := range f.windows {
+		if !w.ends(before, now) {
+			continue
 		}
-		last := all[len(all)-1]
-		if _, err := tx.Exec(w.markFinal, now, last.end, last.start, last.key); err != nil {
-			return err
-		}
-		for _, e := range all {
-			if err := w.tell(ctx, tx, e); err != nil {
-				return err
-			}
-		}
-		if len(all) < page {
-			return nil
+		if w.final != nil || w.session && len(w.ordered) > 0 {
+			all = append(all, &closing[T]{w: w})
+		} else if _, err := tx.Exec(w.markAll, now); err != nil {
+			return w.closeError(err)
 		}
 	}
+	for {
+		var first *closing[T]
+		for _, c := range all {
+			if err := c.fill(tx, now); err != nil {
+				return c.w.closeError(err)
+			}
+			if len(c.page) > 0 && (first == nil || c.page[0].before(first.page[0])) {
+				first = c
+			}
+		}
+		if first == nil {
+			break
+		}
+		e := first.page[0]
+		first.page = first.page[1:]
+		if err := first.w.tell(ctx, tx, e); err != nil {
+			return first.w.closeError(err)
+		}
+	}
+	for _, w := range f.windows {
+		if w.session || len(w.ordered) == 0 || !w.ends(before, now) {
+			continue
+		}
+		if _, err := tx.Exec(w.forgetEvents, floor(now-w.size, w.step)+w.step); err != nil {
+			return w.closeError(err)
+		}
+	}
+	return nil
+}
+
+func (w *Window[T]) closeError(err error) error {
+	return fmt.Errorf("window %s: make windows final: %w", w.name, err)
+}
+
+// ends tells whether windows may end after before, and at now or before.
+func (w *Window[T]) ends(before, now int64) bool {
+	return now != none && (w.session || before == none || floor(before-w.size, w.step) != floor(now-w.size, w.step))
+}
+
+func (e ended) before(o ended) bool { return e.end < o.end || e.end == o.end && e.start < o.start }
+
+// fill makes the next page final where the present one is told of.
+func (c *closing[T]) fill(tx *projection.Tx, now int64) (err error) {
+	if len(c.page) > 0 || c.last {
+		return nil
+	}
+	if c.page, err = c.w.ended(tx, now); err != nil {
+		return err
+	}
+	if c.last = len(c.page) < page; len(c.page) == 0 {
+		return nil
+	}
+	last := c.page[len(c.page)-1]
+	_, err = tx.Exec(c.w.markFinal, now, last.end, last.start, last.key)
+	return err
 }
 
 func (w *Window[T]) ended(tx *projection.Tx, now int64) (all []ended, err error) {

@@ -103,8 +103,8 @@ func parts(name string) []window.Part[sold] {
 			}
 			_, err = tx.Exec(`
 				INSERT INTO told (part, n, what)
-				VALUES (?, (SELECT COUNT(*) FROM told WHERE part = ?), ?)`,
-				name, name, render(name, f.Key, f.Start.Unix(), f.End.Unix(), n, total, lowest, highest, median, bag, line))
+				VALUES (?, (SELECT COUNT(*) FROM told), ?)`,
+				name, render(name, f.Key, f.Start.Unix(), f.End.Unix(), n, total, lowest, highest, median, bag, line))
 			return err
 		}),
 	}

@@ -1,6 +1,7 @@
 package window
 
 import (
+	"bytes"
 	"strings"
 )
 
@@ -34,7 +35,10 @@ func (w *Window[T]) buildFolds(s *statements) {
 	}
 	s.selectFolds = "SELECT " + strings.Join(names, ", ") + w.fill(" FROM {w} WHERE key = ? AND starts = ?")
 	s.updateFolds = w.fill("UPDATE {w} SET ") + strings.Join(sets, ", ") + " WHERE key = ? AND starts = ?"
-	s.insertEvent = w.fill(`INSERT INTO {w}_event (key, at, position, item) VALUES (?, ?, ?, ?)`)
+	s.insertEvent = w.fill(`
+		INSERT INTO {w}_event (key, at, position, item)
+		VALUES (?, ?, ?, ?)
+		ON CONFLICT (key, at, position) DO UPDATE SET item = item || char(10) || excluded.item`)
 	s.laterEvent = w.fill(`
 		SELECT 1
 		FROM {w}_event
@@ -51,7 +55,8 @@ func (w *Window[T]) buildFolds(s *statements) {
 }
 
 // keep stores the item for the folds that need it in order, and has them see
-// what JSON keeps of it.
+// what JSON keeps of it. Items of one event, key and time share a row, a line
+// each: JSON as it is encoded has no line breaks.
 func (w *Window[T]) keep(p *put[T]) (err error) {
 	if len(w.ordered) == 0 {
 		return nil
@@ -136,8 +141,10 @@ func (w *Window[T]) foldOrdered(p *put[T], states [][]byte, start, end int64, an
 			return err
 		}
 		for _, k := range items {
-			if err := w.addOrdered(states, k.item); err != nil {
-				return err
+			for item := range bytes.SplitSeq(k.item, []byte{'\n'}) {
+				if err := w.addOrdered(states, item); err != nil {
+					return err
+				}
 			}
 			at, position = k.at, k.position
 		}

@@ -227,3 +227,32 @@ func TestManyPartners(t *testing.T) {
 	deliverAll(t, p, log, 500)
 	require.Equal(t, []string{"330"}, dump(t, p, `SELECT COUNT(*) FROM pair`))
 }
+
+// TestAnEventThatCompletesSeveralPairsAddsThemAll to a feed that folds them in
+// order, under one key and time, and so in one session after another order.
+func TestAnEventThatCompletesSeveralPairsAddsThemAll(t *testing.T) {
+	line := window.FoldInOrder("line", func(ids []string, id string) []string { return append(ids, id) })
+	feed := window.Define("paid", &window.Options{Lateness: time.Minute},
+		window.Tumbling("hour", time.Hour, window.Count[string]("n"), line), window.Session("visit", time.Hour, line))
+	join := window.DefineJoin("path", time.Minute, &window.Options{Lateness: time.Minute}, func(ctx context.Context, tx *projection.Tx, p window.Pair[clicked, bought]) error {
+		return feed.Add(ctx, tx, p.Completed, window.Point{Key: p.Key, Time: p.RightTime}, p.Left.ID+p.Right.ID)
+	})
+	def := projection.Define("paid", 1, "", feed.Tables(), projection.Retries(1, 0),
+		window.OnLeft(join, func(e eventstore.Of[clicked]) (window.Point, clicked, bool) {
+			return window.Point{Key: e.Payload.User, Time: time.Unix(e.Payload.At, 0)}, e.Payload, true
+		}),
+		window.OnRight(join, func(e eventstore.Of[bought]) (window.Point, bought, bool) {
+			return window.Point{Key: e.Payload.User, Time: time.Unix(e.Payload.At, 0)}, e.Payload, true
+		}))
+	log := recordTouches(t, []touch{
+		{user: "a", id: "1", at: 100}, {user: "a", id: "2", at: 101}, {user: "a", id: "3\n", at: 102},
+		{buys: true, user: "a", id: "x", at: 110}, {buys: true, user: "a", id: "w", at: 109}, // one that is folded in before
+	})
+	p := openIn(t, t.TempDir(), log, def)
+	defer func() { require.NoError(t, p.Close()) }()
+	deliverAll(t, p, log, 500)
+	want := `["1w","2w","3\nw","1x","2x","3\nx"]`
+	require.Equal(t, []string{"6 " + want}, dump(t, p, `SELECT n, line FROM hour`))
+	require.Equal(t, []string{want}, dump(t, p, `SELECT line FROM visit`))
+	requireIdentical(t, p)
+}

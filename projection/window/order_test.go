@@ -101,6 +101,29 @@ func TestALongWindowIsFoldedPageByPage(t *testing.T) {
 	require.Equal(t, []string{"1"}, dump(t, p, `SELECT COUNT(*) FROM minute_event`), "what is final needs no items")
 }
 
+// TestWindowsOfOneFeedBecomeFinalTogether: their calls of OnFinal come in one
+// order, also where the watermark jumps over several ends, and pages of them.
+func TestWindowsOfOneFeedBecomeFinalTogether(t *testing.T) {
+	const lateness = 20_000
+	s := newShops(&window.Options{Lateness: lateness * time.Second})
+	var first []sold // none of it final
+	for i := range int64(700) {
+		first = append(first, sold{At: i * tumbling})
+	}
+	half, all := sold{At: lateness + 3500}, sold{At: lateness + 7500}
+	given := [][]sold{slices.Concat(first, []sold{half, all}), slices.Concat(first, []sold{all, half})}
+	var told [2][]string
+	for i := range given {
+		log := record(t, given[i], recorded)
+		p := openIn(t, t.TempDir(), log, s.define(nil))
+		defer func() { require.NoError(t, p.Close()) }()
+		deliverAll(t, p, log, 10000)
+		told[i] = dump(t, p, `SELECT part, what FROM told ORDER BY n`)
+		require.Greater(t, len(told[i]), 2000)
+	}
+	require.Equal(t, told[0], told[1])
+}
+
 // TestManyWindowsBecomeFinalAtOnce, more than are held in memory at a time, and
 // each is told of once, in order.
 func TestManyWindowsBecomeFinalAtOnce(t *testing.T) {

@@ -100,6 +100,17 @@ func (w *Window[T]) quantile(q Querier, name, key string, start int64, quantile 
 	return 0, false, invalid("window %s has no Quantiles %q", w.name, name)
 }
 
+// rankOf returns ceil(q·n), at least 1. A product that is a whole number but for
+// the rounding of q and of the product is that number: 0.07 of 100 is 7.
+func rankOf(q float64, n int64) int64 {
+	const rounding = 1.0 / (1 << 51)
+	x := q * float64(n)
+	if whole := math.Round(x); math.Abs(x-whole) <= x*rounding {
+		return max(1, int64(whole))
+	}
+	return max(1, int64(math.Ceil(x)))
+}
+
 func (c *column[T]) quantile(q Querier, key string, start int64, quantile float64) (value int64, ok bool, err error) {
 	type entry struct{ bucket, n int64 }
 	var all []entry
@@ -114,7 +125,7 @@ func (c *column[T]) quantile(q Querier, key string, start int64, quantile float6
 	if err != nil {
 		return 0, false, err
 	}
-	rank := max(1, int64(math.Ceil(quantile*float64(total))))
+	rank := rankOf(quantile, total)
 	for _, e := range all {
 		if rank -= e.n; rank <= 0 {
 			return middle(e.bucket), true, nil

@@ -32,6 +32,21 @@ func TestABucketIsAsNarrowAsItSays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { check(t, rapid.Int64Min(0).Draw(t, "value")) })
 }
 
+// TestARankIsNotLostToRounding for percents, and for fractions of every n.
+func TestARankIsNotLostToRounding(t *testing.T) {
+	for n := int64(1); n <= 1000; n++ {
+		for i := int64(1); i <= n; i++ {
+			require.Equal(t, i, rankOf(float64(i)/float64(n), n), "%d of %d", i, n)
+		}
+		for percent := int64(1); percent <= 100; percent++ {
+			require.Equal(t, (percent*n+99)/100, rankOf(float64(percent)/100, n), "p%d of %d", percent, n)
+		}
+	}
+	require.Equal(t, int64(1), rankOf(math.SmallestNonzeroFloat64, 1000))
+	require.Equal(t, int64(501), rankOf(0.5001, 1000))
+	require.Equal(t, int64(1<<40), rankOf(1, 1<<40))
+}
+
 func TestFloor(t *testing.T) {
 	for _, c := range [][3]int64{{7, 5, 5}, {5, 5, 5}, {0, 5, 0}, {-1, 5, -5}, {-5, 5, -5}, {-6, 5, -10}} {
 		require.Equal(t, c[2], floor(c[0], c[1]))

@@ -57,7 +57,9 @@ func Session[T any](name string, gap time.Duration, parts ...Part[T]) *Window[T]
 
 // OnFinal has fn called once for each window that becomes final, in the
 // transaction of the event that moved the watermark past it, after its row says
-// so: in the order of end, start and key, whatever order events arrived in. fn
+// so: in the order of end, start and key, whatever order events arrived in. Where
+// several windows of a feed have one, those that end and start together come in
+// the order in which Define was given them. fn
 // writes through tx, and depends on nothing but the window and what it wrote
 // before. An error fails the event. A window that nothing fell in is none, and
 // so is never final. It must not call Add of the same feed.
