@@ -98,7 +98,9 @@ func (c *Context) Undo(name string, cmd Command) {
 	c.add(effect{kind: effectUndo, name: typ, data: data, undo: name})
 }
 
-// After sets the timer, or moves it, to d after the clock at the step.
+// After sets the timer, or moves it, to d after the clock at the step. For an
+// event that was there before the saga was (see FromOrigin) it counts from when
+// the event was recorded.
 func (c *Context) After(name string, d time.Duration) {
 	d = max(d, 0)
 	if int64(d) > math.MaxInt64-c.clock {

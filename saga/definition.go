@@ -338,7 +338,10 @@ func Retention(after time.Duration) func(*Definition) {
 
 // FromOrigin has a new saga see the whole log. Commands of the steps up to the
 // head at that moment are not sent: state, timers and undos are as if they had
-// been. Without it a new saga starts from now.
+// been. Timers count from when the events were recorded; one that is due since
+// then, and that nothing in the log cancels, fires once all of the log was
+// seen. What it asks for then is sent. Without FromOrigin a new saga starts from
+// now.
 func FromOrigin() func(*Definition) {
 	return func(d *Definition) { d.origin = true }
 }

@@ -3,6 +3,7 @@ package saga
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -92,6 +93,62 @@ func TestANewSagaFromTheOriginSendsNothingOfThePast(t *testing.T) {
 	require.Equal(t, 2, w.stats().Sagas["older"].Running, "the other saga does not see them again")
 	require.Contains(t, w.history("order", "1"), "event placed: send:remind(suppressed)")
 	w.audit()
+}
+
+// TestTimersOfThePastCountFromTheirEvents: a deadline is where it would be if
+// the saga had always been there. What is over fires when all was seen.
+func TestTimersOfThePastCountFromTheirEvents(t *testing.T) {
+	w := newWorld(t, Define("older", 1, Starts(byShipped, func(*order, *Context, shipped) error { return nil })))
+	w.emit("s", placed{"old"}, placed{"paid"})
+	w.clock.Advance(start.Add(30 * 24 * time.Hour))
+	w.emit("s", paid{"paid"}, placed{"recent"})
+	w.clock.Advance(start.Add(30*24*time.Hour + time.Hour))
+	w.close()
+	w.defs = append(w.defs, Define("order", 1,
+		Starts(byPlaced, func(_ *order, c *Context, e placed) error {
+			c.Send(reserve{e.Order})
+			c.After("deadline", 24*time.Hour)
+			return nil
+		}),
+		On(byPaid, func(_ *order, c *Context, _ paid) error { c.Cancel("deadline"); return nil }),
+		Timer("deadline", func(_ *order, c *Context) error {
+			c.Send(remind{Order: c.Key()})
+			c.After("deadline", 24*time.Hour)
+			return nil
+		}), FromOrigin()))
+	w.open()
+	w.emit("s", placed{"new"})
+	w.settle()
+	due := func() map[string]time.Duration {
+		list, err := w.Timers(t.Context(), 10)
+		require.NoError(t, err)
+		all := map[string]time.Duration{}
+		for _, timer := range list {
+			all[timer.Key] = timer.Due.Sub(w.clock.Now())
+		}
+		return all
+	}
+	require.Equal(t, map[string]time.Duration{"old": -29*24*time.Hour - time.Hour, "recent": 23 * time.Hour, "new": 24 * time.Hour}, due())
+	require.Equal(t, 1, w.advance(0))
+	require.Equal(t, map[string]time.Duration{"old": 24 * time.Hour, "recent": 23 * time.Hour, "new": 24 * time.Hour}, due(), "what is set now counts from now")
+	require.Equal(t, []string{`reserve{"Order":"new"}`, `remind{"Order":"old","N":0}`}, w.did())
+	require.Empty(t, replayOf(t, w, w.defs...).Differences)
+}
+
+// TestReplayOfAPastThatWasCountedByTheClock: a program of before did that.
+func TestReplayOfAPastThatWasCountedByTheClock(t *testing.T) {
+	def := Define("order", 1,
+		Starts(byPlaced, func(_ *order, c *Context, _ placed) error { c.After("t", time.Hour); return nil }),
+		Timer("t", func(*order, *Context) error { return nil }))
+	w := newWorld(t, def)
+	w.emit("s", placed{"1"})
+	w.clock.Advance(start.Add(time.Hour))
+	w.feed(10)
+	require.NoError(t, w.lock(t.Context()))
+	_, err := w.db.Writer().Exec(`UPDATE saga SET silent = 1`)
+	require.NoError(t, err)
+	w.unlock()
+	require.Empty(t, replayOf(t, w, def).Differences)
 }
 
 func TestDefinitionsSayEverythingThatIsWrong(t *testing.T) {

@@ -38,6 +38,19 @@ type input struct {
 	rejection rejection
 }
 
+// past tells whether the input is an event of what was there before the saga
+// was, see FromOrigin.
+func (b *binding) past(in *input) bool { return in.kind == kindEvent && in.position <= b.silent }
+
+// clockAt returns what After counts from: the clock, but for an event of the
+// past its time.
+func (w *work) clockAt(b *binding, in *input) int64 {
+	if b.past(in) {
+		return in.at
+	}
+	return max(w.now, in.at)
+}
+
 // eventInput is an event, with its metadata decoded when first needed.
 type eventInput struct {
 	eventstore.Recorded

@@ -108,6 +108,7 @@ type replayed struct {
 	id      int64
 	saga    string // the name under which it is stored
 	begun   string // the name that the saga began with
+	silent  int64  // up to there it was the past when the saga began
 	key     string
 	state   []byte
 	stored  string // the state in the file
@@ -122,12 +123,12 @@ func (p *replay) all() error {
 		var page []*replayed
 		err := each(p.ctx, p.db.Reader(), func(rows *sql.Rows) error {
 			i := &replayed{state: []byte("{}"), keys: map[string]bool{}, sent: map[string]rejection{}, same: true}
-			err := rows.Scan(&i.id, &i.saga, &i.begun, &i.key, &i.stored, &i.version)
+			err := rows.Scan(&i.id, &i.saga, &i.begun, &i.silent, &i.key, &i.stored, &i.version)
 			i.d = p.byName[i.saga]
 			page = append(page, i)
 			return err
 		}, `
-			SELECT i.id, s.name, s.identity, i.key, i.state, i.state_version
+			SELECT i.id, s.name, s.identity, s.silent, i.key, i.state, i.state_version
 			FROM instance i
 			JOIN saga s ON s.id = i.saga
 			WHERE i.id > ? AND i.stray = 0 AND i.swept = 0

@@ -13,7 +13,13 @@ import (
 // entry runs the handler of an entry of the journal, and compares.
 func (p *replay) entry(i *replayed, en *recorded) (*Difference, error) {
 	i.same = i.same && en.version == i.d.version
-	c, state, err := p.run(i, en)
+	c, state, err := p.run(i, en, false)
+	if err == nil && i.past(en) && i.compare(en, c) != nil {
+		// A program of before counted from the clock there as well.
+		if was, after, err := p.run(i, en, true); err == nil && i.compare(en, was) == nil {
+			c, state = was, after
+		}
+	}
 	if _, infra := err.(*infraError); infra { //nolint:errorlint // it is not wrapped
 		return nil, err
 	}
@@ -39,8 +45,16 @@ func (p *replay) entry(i *replayed, en *recorded) (*Difference, error) {
 	return nil, nil
 }
 
-// run calls the handler. An error is the handler's unless it is an infraError.
-func (p *replay) run(i *replayed, en *recorded) (c *Context, state []byte, err error) {
+// past tells whether the entry is of an event of before the saga began.
+func (i *replayed) past(en *recorded) bool {
+	position, err := strconv.ParseInt(en.ref, 10, 64)
+	return en.kind == kindEvent && err == nil && position <= i.silent
+}
+
+// run calls the handler, byClock with the clock at the step for what After
+// counts from, also in the past. An error is the handler's unless it is an
+// infraError.
+func (p *replay) run(i *replayed, en *recorded, byClock bool) (c *Context, state []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &panicError{value: v, stack: debug.Stack()}
@@ -54,7 +68,7 @@ func (p *replay) run(i *replayed, en *recorded) (c *Context, state []byte, err e
 	}
 	switch en.kind {
 	case kindEvent:
-		err = p.event(i, en, c, value)
+		err = p.event(i, en, c, value, byClock)
 	case kindTimer:
 		c.now = en.in.Due
 		c.clock = max(en.at, c.now)
@@ -78,7 +92,7 @@ func (p *replay) run(i *replayed, en *recorded) (c *Context, state []byte, err e
 	return c, state, nil
 }
 
-func (p *replay) event(i *replayed, en *recorded, c *Context, state any) error {
+func (p *replay) event(i *replayed, en *recorded, c *Context, state any, byClock bool) error {
 	position, err := strconv.ParseInt(en.ref, 10, 64)
 	if err != nil {
 		return &infraError{fmt.Errorf("entry %d names no position: %w", en.sequence, err)}
@@ -107,7 +121,9 @@ func (p *replay) event(i *replayed, en *recorded, c *Context, state any) error {
 		return fmt.Errorf("the event is for the keys %q", keys)
 	}
 	c.now, c.position = ev.Time, position
-	c.clock = max(en.at, ev.Time)
+	if c.clock = max(en.at, ev.Time); i.past(en) && !byClock {
+		c.clock = ev.Time
+	}
 	return h.handle(state, c, payload)
 }
 

@@ -206,7 +206,7 @@ func (w *work) handle(i *instance, in *input) (c *Context, state string, err err
 		position = in.position
 	}
 	c = &Context{
-		key: i.key, now: in.at, clock: max(w.now, in.at), position: position,
+		key: i.key, now: in.at, clock: w.clockAt(b, in), position: position,
 		knowTimer: func(name string) bool { return b.timers[name] != nil },
 	}
 	switch in.kind {
@@ -255,7 +255,7 @@ func (w *work) apply(i *instance, in *input, c *Context, state string) error {
 	if in.kind == kindTimer {
 		w.timers[timerKey{i.id, in.name}] = nil
 	}
-	a := &applying{w: w, i: i, in: in, clock: c.clock, silent: in.kind == kindEvent && in.position <= i.b.silent, bound: -1}
+	a := &applying{w: w, i: i, in: in, clock: c.clock, silent: i.b.past(in), bound: -1}
 	var err error
 	if a.stack, err = i.stack(); err != nil {
 		return err
