@@ -332,12 +332,12 @@ func (s *step) judge(ctx context.Context, e *eventstore.Recorded, cause error) (
 	}
 	a.attempts++
 	a.err = shorten(cause.Error())
-	if !v.once && !v.def.exhausted(a.attempts, a.since) {
-		return &bus.RetryError{After: backoff(a.attempts), Attempt: a.attempts, Position: e.Position, Err: reason}, s.remember(a)
-	}
-	policy, err := v.verdict(ctx, e.Position)
+	policy, already, err := v.verdict(ctx, e.Position)
 	if err != nil {
 		return nil, err
+	}
+	if !already && !v.once && !v.def.exhausted(a.attempts, a.since) {
+		return &bus.RetryError{After: backoff(a.attempts), Attempt: a.attempts, Position: e.Position, Err: reason}, s.remember(a)
 	}
 	switch policy {
 	case Park:

@@ -21,23 +21,36 @@ const (
 	maxRowText = 300
 )
 
-// Difference is a row that two files of a read model have not in common. The
-// zero value says that the tables or their columns are not the same.
+// Difference is a row, or a table, that two files of a read model have not in
+// common.
 type Difference struct {
 	// Table is the name of the table.
 	Table string
-	// Key is the row's primary key, or its values in a table without one.
+	// Key is the row's primary key, or its values in a table without one; empty
+	// where the tables differ and not a row of them.
 	Key string
 	// Live and Rebuilt are the row in the file that was live and in the new
-	// one, as text, cut off where it is long; empty where that file has none.
+	// one, as text, cut off where it is long; or the table's name and columns.
+	// Empty where that file has none.
 	Live, Rebuilt string
+}
+
+// differentTables is the difference between files whose first table here is not
+// the same. They are in the order of their names.
+func differentTables(live, rebuilt []table) Difference {
+	switch {
+	case len(rebuilt) == 0 || len(live) > 0 && live[0].name < rebuilt[0].name:
+		return Difference{Table: live[0].name, Live: live[0].describe()}
+	case len(live) == 0 || rebuilt[0].name < live[0].name:
+		return Difference{Table: rebuilt[0].name, Rebuilt: rebuilt[0].describe()}
+	default:
+		return Difference{Table: live[0].name, Live: live[0].describe(), Rebuilt: rebuilt[0].describe()}
+	}
 }
 
 // String returns the difference in one line.
 func (d Difference) String() string {
 	switch {
-	case d.Table == "":
-		return "the tables or their columns are not the same"
 	case d.Rebuilt == "":
 		return fmt.Sprintf("table %s: only the live file has %s", d.Table, d.Live)
 	case d.Live == "":

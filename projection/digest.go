@@ -47,10 +47,10 @@ func compare(ctx context.Context, first, second *sqlite.DB) (comparison, error) 
 	if a.sum == b.sum {
 		return c, nil
 	}
-	for i := range max(len(a.tables), len(b.tables)) {
+	for i := range max(len(a.tables), len(b.tables)) { // they are in the order of their names
 		switch {
 		case i >= len(a.tables) || i >= len(b.tables) || a.tables[i].describe() != b.tables[i].describe():
-			c.differences = append(c.differences, Difference{})
+			c.differences = append(c.differences, differentTables(a.tables[i:], b.tables[i:]))
 			return c, nil
 		case a.sums[i] != b.sums[i] && len(c.differences) < MaxDifferences:
 			some, err := differences(ctx, first, second, a.tables[i], MaxDifferences-len(c.differences))

@@ -39,7 +39,8 @@
 // (the file is not synced at each commit): the log has them, and they are
 // applied again. Parked events are applied after later events of other
 // streams. While a higher version is built, reads see the tables of the lower
-// one, which stand still (Reader.Version). A definition whose handlers changed
+// one, which stand still (Reader.Version), and a read that asks for a later
+// position waits until the new one serves. A definition whose handlers changed
 // is not told from one whose did not: raise the version, or Rebuild and look at
 // the result.
 //

@@ -85,12 +85,14 @@ func readFailure(row func(query string, args ...any) *sql.Row, position int64) (
 	return f, err
 }
 
-// Discards lists what was discarded, MaxListed at most, by position.
-func (p *Projection) Discards(ctx context.Context) (all []Discard, err error) {
+// Discards lists what was discarded after a position, MaxListed at most, by
+// position.
+func (p *Projection) Discards(ctx context.Context, after int64) (all []Discard, err error) {
 	err = p.Read(ctx, 0, func(r *Reader) error {
 		return each(r, `
 			SELECT position, stream, version, type, attempts, at, error, reason
 			FROM leat_discarded
+			WHERE position > ?
 			ORDER BY position
 			LIMIT ?`, func(rows *sql.Rows) error {
 			var d Discard
@@ -99,7 +101,7 @@ func (p *Projection) Discards(ctx context.Context) (all []Discard, err error) {
 			d.At = time.Unix(0, at).UTC()
 			all = append(all, d)
 			return err
-		}, MaxListed)
+		}, after, MaxListed)
 	})
 	return all, err
 }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -73,12 +75,12 @@ func TestADeadLetterIsShownRetriedAndDiscardedWithAReason(t *testing.T) {
 	require.NoError(t, p.Discard(t.Context(), 33, "a test account"))
 	require.ErrorIs(t, p.Discard(t.Context(), 33, "again"), ErrNoFailure)
 	require.Equal(t, 1, p.Status().DeadLetters)
-	letters, err := p.DeadLetters(t.Context())
+	letters, err := p.DeadLetters(t.Context(), 0)
 	require.NoError(t, err)
 	require.Len(t, letters, 1)
 	require.NoError(t, p.Close())
 	p = openTest(t, dir, l, d)
-	list, err := p.Discards(t.Context())
+	list, err := p.Discards(t.Context(), 0)
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	require.Equal(t, "a test account", list[0].Reason)
@@ -110,13 +112,13 @@ func TestADeadLetterIsShownRetriedAndDiscardedWithAReason(t *testing.T) {
 	require.NoError(t, deliver(t, p, l, 30))
 	require.Equal(t, 2, p.Status().Version)
 	requireGood(t, p, l, out)
-	again, err := p.Discards(t.Context())
+	again, err := p.Discards(t.Context(), 0)
 	require.NoError(t, err)
 	require.Equal(t, list, again)
 
 	// Whoever thinks better of it retries it.
 	require.NoError(t, p.Retry(t.Context(), 33))
-	list, err = p.Discards(t.Context())
+	list, err = p.Discards(t.Context(), 0)
 	require.NoError(t, err)
 	require.Empty(t, list)
 	_, err = p.Rebuild(t.Context(), nil)
@@ -154,7 +156,7 @@ func TestAParkedStreamIsRetriedInOrderAndItsHeadDiscarded(t *testing.T) {
 
 	// What waits behind the discarded one follows, to the next that fails.
 	require.ErrorIs(t, p.Discard(t.Context(), of[2], "entered twice"), errFault)
-	parked, err := p.Parked(t.Context())
+	parked, err := p.Parked(t.Context(), 0)
 	require.NoError(t, err)
 	require.Len(t, parked, 1)
 	require.Equal(t, of[4], parked[0].Position)
@@ -169,7 +171,7 @@ func TestAParkedStreamIsRetriedInOrderAndItsHeadDiscarded(t *testing.T) {
 	rebuilt, err := p.Rebuild(t.Context(), nil)
 	require.NoError(t, err)
 	require.True(t, rebuilt.Identical, rebuilt.Difference)
-	list, err := p.Discards(t.Context())
+	list, err := p.Discards(t.Context(), 0)
 	require.NoError(t, err)
 	require.Equal(t, "entered twice", list[0].Reason)
 }
@@ -192,7 +194,7 @@ func TestADiscardedEventBehindAParkedOneOfABuild(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, rebuilt.Identical, rebuilt.Difference)
 	require.Equal(t, 1, p.Status().ParkedEvents)
-	list, err := p.Discards(t.Context())
+	list, err := p.Discards(t.Context(), 0)
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 }
@@ -321,8 +323,71 @@ func TestAFileOfTheFormatBeforeDiscards(t *testing.T) {
 	requirePast(t, past, l, 30)
 	require.NoError(t, past.Close())
 	p = openTest(t, dir, l, d)
-	list, err := p.Discards(t.Context())
+	list, err := p.Discards(t.Context(), 0)
 	require.NoError(t, err)
 	require.Empty(t, list)
 	require.Equal(t, l.head(), requireFold(t, p, l))
+}
+
+// TestAnUpgradeTriesWhatWasGivenUpOnce: what the live file has set aside is not
+// waited for again.
+func TestAnUpgradeTriesWhatWasGivenUpOnce(t *testing.T) {
+	for _, policy := range []Policy{Park, Skip} {
+		l, dir, f := newTape(), t.TempDir(), &faults{}
+		for i := range 20 {
+			id := fmt.Sprint("a-", i)
+			f.set(l.add(id, moved{id, int64(i)}), i%2*always)
+		}
+		p := openTest(t, dir, l, ledger(1, f.fail, OnFailure(policy), once))
+		require.NoError(t, deliver(t, p, l, 100))
+		was := p.Status()
+		require.Equal(t, 10, was.DeadLetters+was.ParkedEvents)
+		require.NoError(t, p.Close())
+		bad := l.add("b-1", moved{"b-1", 1}) // of which the live file does not know
+		f.set(bad, 1)
+		p = openTest(t, dir, l, ledger(2, f.fail, OnFailure(policy), Retries(3, time.Hour)))
+		require.Equal(t, BackingOff, p.Status().State) // Open has begun to build
+		require.Equal(t, bad, p.Status().Failed)
+		require.NoError(t, deliver(t, p, l, 100))
+		now := p.Status()
+		require.Equal(t, 2, now.Version)
+		require.Equal(t, [2]int{was.DeadLetters, was.ParkedEvents}, [2]int{now.DeadLetters, now.ParkedEvents})
+	}
+}
+
+// TestFailuresPastTheListAreListedAfterIt.
+func TestFailuresPastTheListAreListedAfterIt(t *testing.T) {
+	l, f := newTape(), &faults{}
+	for i := range MaxListed + 3 {
+		id := fmt.Sprint("a-", i)
+		f.set(l.add(id, moved{id, 1}), always)
+	}
+	for _, policy := range []Policy{Park, Skip} {
+		p := openTest(t, t.TempDir(), l, ledger(1, f.fail, OnFailure(policy), once))
+		require.NoError(t, deliver(t, p, l, 5000))
+		list := func(after int64) (all []int64) {
+			parked, err := p.Parked(t.Context(), after)
+			require.NoError(t, err)
+			for _, s := range parked {
+				all = append(all, s.Position)
+			}
+			dead, err := p.DeadLetters(t.Context(), after)
+			require.NoError(t, err)
+			for _, d := range dead {
+				all = append(all, d.Position)
+			}
+			return all
+		}
+		require.Len(t, list(0), MaxListed)
+		require.Equal(t, []int64{MaxListed + 1, MaxListed + 2, MaxListed + 3}, list(list(0)[MaxListed-1]))
+	}
+	p := openTest(t, t.TempDir(), l, ledger(1, f.fail, OnFailure(Skip), once))
+	require.NoError(t, deliver(t, p, l, 5000))
+	for _, at := range []int64{3, 5} {
+		require.NoError(t, p.Discard(t.Context(), at, "never valid"))
+	}
+	gone, err := p.Discards(t.Context(), 3)
+	require.NoError(t, err)
+	require.Len(t, gone, 1)
+	require.Equal(t, int64(5), gone[0].Position)
 }

@@ -22,14 +22,14 @@ func asShown(t *testing.T, p *Projection) (c shownTo) {
 	t.Helper()
 	require.NoError(t, p.Read(t.Context(), 0, func(r *Reader) (err error) { c.accounts, err = tables(r); return err }))
 	var err error
-	c.parked, err = p.Parked(t.Context())
+	c.parked, err = p.Parked(t.Context(), 0)
 	require.NoError(t, err)
-	c.dead, err = p.DeadLetters(t.Context())
+	c.dead, err = p.DeadLetters(t.Context(), 0)
 	require.NoError(t, err)
 	for i := range c.dead {
 		c.dead[i].At = time.Time{} // each file has its own
 	}
-	c.gone, err = p.Discards(t.Context())
+	c.gone, err = p.Discards(t.Context(), 0)
 	require.NoError(t, err)
 	return c
 }

@@ -12,8 +12,8 @@ import (
 
 // Bounds of what is listed and released at once.
 const (
-	// MaxListed is how many parked streams or dead letters are listed, the
-	// first by position.
+	// MaxListed is how many parked streams, dead letters or discarded events are
+	// listed at once, the first by position.
 	MaxListed = 1000
 	// releasePage is how many parked events are applied in one transaction.
 	releasePage = 500
@@ -48,8 +48,9 @@ type DeadLetter struct {
 }
 
 // Parked lists the parked streams of the live file, MaxListed at most, by the
-// position that failed first.
-func (p *Projection) Parked(ctx context.Context) (all []ParkedStream, err error) {
+// position that failed first: those after a position, 0 or that of the last one
+// listed.
+func (p *Projection) Parked(ctx context.Context, after int64) (all []ParkedStream, err error) {
 	err = p.Read(ctx, 0, func(r *Reader) error {
 		return each(r, `
 			SELECT p.stream, p.position, p.type, g.events, p.attempts, p.since, p.error
@@ -57,6 +58,7 @@ func (p *Projection) Parked(ctx context.Context) (all []ParkedStream, err error)
 			      FROM leat_parked
 			      GROUP BY stream) AS g
 			JOIN leat_parked AS p ON p.position = g.first
+			WHERE p.position > ?
 			ORDER BY p.position
 			LIMIT ?`, func(rows *sql.Rows) error {
 			var s ParkedStream
@@ -65,18 +67,19 @@ func (p *Projection) Parked(ctx context.Context) (all []ParkedStream, err error)
 			s.Since = time.Unix(0, since).UTC()
 			all = append(all, s)
 			return err
-		}, MaxListed)
+		}, after, MaxListed)
 	})
 	return all, err
 }
 
-// DeadLetters lists the dead letters of the live file, MaxListed at most, by
-// position. Status has their number.
-func (p *Projection) DeadLetters(ctx context.Context) (all []DeadLetter, err error) {
+// DeadLetters lists the dead letters of the live file after a position, MaxListed
+// at most, by position. Status has their number.
+func (p *Projection) DeadLetters(ctx context.Context, after int64) (all []DeadLetter, err error) {
 	err = p.Read(ctx, 0, func(r *Reader) error {
 		return each(r, `
 			SELECT position, stream, version, type, attempts, at, error
 			FROM leat_dead_letter
+			WHERE position > ?
 			ORDER BY position
 			LIMIT ?`, func(rows *sql.Rows) error {
 			var d DeadLetter
@@ -85,7 +88,7 @@ func (p *Projection) DeadLetters(ctx context.Context) (all []DeadLetter, err err
 			d.At = time.Unix(0, at).UTC()
 			all = append(all, d)
 			return err
-		}, MaxListed)
+		}, after, MaxListed)
 	})
 	return all, err
 }

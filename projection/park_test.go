@@ -26,7 +26,7 @@ func TestSkipMakesADeadLetterOfExactlyTheFailingEvents(t *testing.T) {
 	p := openTest(t, dir, l, d)
 	require.NoError(t, deliver(t, p, l, 30))
 	require.Equal(t, len(bad), p.Status().DeadLetters)
-	letters, err := p.DeadLetters(t.Context())
+	letters, err := p.DeadLetters(t.Context(), 0)
 	require.NoError(t, err)
 	for i, d := range letters {
 		require.Equal(t, bad[i], d.Position)
@@ -71,7 +71,7 @@ func TestAnArgumentThatPanicsIsAFailureOfItsEvent(t *testing.T) {
 	}), OnFailure(Skip), once)
 	p := openTest(t, t.TempDir(), l, d)
 	require.NoError(t, deliver(t, p, l, 30))
-	letters, err := p.DeadLetters(t.Context())
+	letters, err := p.DeadLetters(t.Context(), 0)
 	require.NoError(t, err)
 	require.Len(t, letters, 1)
 	require.Equal(t, int64(14), letters[0].Position)
@@ -103,7 +103,7 @@ func TestAParkedStreamWaitsAndOthersProceed(t *testing.T) {
 			waiting++
 		}
 	}
-	parked, err := p.Parked(t.Context())
+	parked, err := p.Parked(t.Context(), 0)
 	require.NoError(t, err)
 	require.Len(t, parked, 1)
 	require.Equal(t, ParkedStream{Stream: stream, Position: bad, Type: "moved", Events: waiting, Attempts: 1, Since: parked[0].Since, Err: parked[0].Err}, parked[0])
@@ -117,7 +117,7 @@ func TestAParkedStreamWaitsAndOthersProceed(t *testing.T) {
 	n, err := p.Release(t.Context(), stream)
 	require.ErrorIs(t, err, errFault)
 	require.Zero(t, n)
-	parked, err = p.Parked(t.Context())
+	parked, err = p.Parked(t.Context(), 0)
 	require.NoError(t, err)
 	require.Equal(t, 2, parked[0].Attempts)
 

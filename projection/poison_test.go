@@ -135,7 +135,7 @@ func TestExperimentPoison(t *testing.T) {
 	p.hold(view, func(at int64) bool { return !p.bad[at] })
 	p.healed = true
 	released := 0
-	for list, err := view.Parked(t.Context()); len(list) > 0; list, err = view.Parked(t.Context()) {
+	for list, err := view.Parked(t.Context(), 0); len(list) > 0; list, err = view.Parked(t.Context(), 0) {
 		require.NoError(t, err)
 		for _, s := range list {
 			times, err := view.Release(t.Context(), s.Stream)

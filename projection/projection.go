@@ -140,13 +140,13 @@ func open(ctx context.Context, dir string, log eventstore.LogReader, def *Defini
 }
 
 // equip gives a view what it needs to be applied to.
-func (p *Projection) equip(v *view, verdict func(context.Context, int64) (Policy, error)) {
+func (p *Projection) equip(v *view, verdict func(context.Context, int64) (Policy, bool, error)) {
 	v.log, v.logger, v.verdict = p.log, p.logger, verdict
 }
 
 // adopt makes v the live view. The caller holds the gate or is Open.
 func (p *Projection) adopt(v *view) {
-	p.equip(v, func(context.Context, int64) (Policy, error) { return p.def.policy, nil })
+	p.equip(v, func(context.Context, int64) (Policy, bool, error) { return p.def.policy, false, nil })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.live = &pinned{view: v, idle: make(chan struct{})}

@@ -65,12 +65,12 @@ func read(ctx context.Context, db *sqlite.DB, r *Reader, fn func(*Reader) error)
 	return fn(r)
 }
 
-// Read waits until every event at or below min is applied (0: does not wait)
-// and calls fn with one consistent state of the live file. fn may run any
+// Read waits until every event at or below a position is applied (0: does not
+// wait) and calls fn with one consistent state of the live file. fn may run any
 // number of queries; it runs beside Apply and other reads and holds up
 // neither, also while files are exchanged. Errors: those of WaitFor and of fn.
-func (p *Projection) Read(ctx context.Context, min int64, fn func(*Reader) error) error {
-	if err := p.WaitFor(ctx, min); err != nil {
+func (p *Projection) Read(ctx context.Context, through int64, fn func(*Reader) error) error {
+	if err := p.WaitFor(ctx, through); err != nil {
 		return err
 	}
 	v, scanned, err := p.pin()
@@ -84,6 +84,11 @@ func (p *Projection) Read(ctx context.Context, min int64, fn func(*Reader) error
 // WaitFor returns as soon as every event at or below the position is applied
 // to the live file. It returns at once, with the bus.BlockedError, where the
 // projection is blocked before that, and ErrClosed or ctx's error otherwise.
+//
+// While a higher version is built the live file stands still, so what came since
+// is waited for until the build ends: ctx's error is an ErrBuilding as well then,
+// and says how far the build is. Read with position 0 reads what the live file
+// has meanwhile, and Reader.Position where that is.
 func (p *Projection) WaitFor(ctx context.Context, position int64) error {
 	for {
 		p.mu.Lock()
@@ -107,9 +112,20 @@ func (p *Projection) WaitFor(ctx context.Context, position int64) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("projection %s: wait for position %d: %w", p.def.name, position, ctx.Err())
+			return fmt.Errorf("projection %s: wait for position %d: %w", p.def.name, position, p.waited(ctx.Err()))
 		}
 	}
+}
+
+// waited says, beside the error of who no longer waits, what was waited for.
+func (p *Projection) waited(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.build == nil || p.rebuild != nil {
+		return err
+	}
+	return fmt.Errorf("%w: version %d is, %.0f %% so far, and version %d stands at position %d until it is there: %w",
+		ErrBuilding, p.def.version, p.build.progress().Percent(), p.shown.version, p.shown.through.Position, err)
 }
 
 // Position returns the position that reads of the live file include.

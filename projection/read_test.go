@@ -190,3 +190,32 @@ func TestAToolSeesAFailingEvent(t *testing.T) {
 		require.NoError(t, v.Close())
 	}
 }
+
+// TestWhoWaitsDuringAnUpgradeIsToldOfIt, and reads the old version meanwhile.
+func TestWhoWaitsDuringAnUpgradeIsToldOfIt(t *testing.T) {
+	l, dir := newTape(), t.TempDir()
+	someMoves(l, 50)
+	p := openTest(t, dir, l, ledger(1, nil))
+	require.NoError(t, deliver(t, p, l, 100))
+	at := p.Position()
+	require.NoError(t, p.Close())
+	someMoves(l, 3000)
+	p = openTest(t, dir, l, ledger(2, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := p.WaitFor(ctx, l.head())
+	require.ErrorIs(t, err, ErrBuilding)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, "version 2 is, 0 % so far, and version 1 stands at position 60 until it is there")
+	require.NoError(t, p.Read(t.Context(), 0, func(r *Reader) error {
+		got, err := r.Position()
+		require.Equal(t, at, got)
+		require.Equal(t, 1, r.Version())
+		return err
+	}))
+	require.NoError(t, deliver(t, p, l, 1000))
+	require.NoError(t, p.WaitFor(t.Context(), l.head()))
+	err = p.WaitFor(ctx, l.head()+1)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, ErrBuilding)
+}

@@ -305,12 +305,12 @@ func (p *Projection) inheritFor(ctx context.Context, v *view) (err error) {
 }
 
 // inherit is the verdict over an event that fails while a file is built: what
-// the live file decided about it, else Block, so that a file with a failing
-// event never becomes live.
-func (p *Projection) inherit(ctx context.Context, position int64) (Policy, error) {
+// the live file decided about it, so that it is not tried again, else Block, so
+// that a file with a failing event never becomes live.
+func (p *Projection) inherit(ctx context.Context, position int64) (_ Policy, already bool, err error) {
 	live, _, err := p.pin()
 	if err != nil || live == nil {
-		return Block, err
+		return Block, false, err
 	}
 	defer p.unpin(live)
 	var buried, parked bool
@@ -319,12 +319,12 @@ func (p *Projection) inherit(ctx context.Context, position int64) (Policy, error
 		       EXISTS (SELECT 1 FROM leat_parked WHERE position = ?1 AND attempts > 0)`, position).Scan(&buried, &parked)
 	switch {
 	case err != nil:
-		return Block, live.wrap(err)
+		return Block, false, live.wrap(err)
 	case buried:
-		return Skip, nil
+		return Skip, true, nil
 	case parked:
-		return Park, nil
+		return Park, true, nil
 	default:
-		return Block, nil
+		return Block, false, nil
 	}
 }

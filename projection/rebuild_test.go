@@ -85,8 +85,10 @@ func TestARebuildNamesTheFirstRowThatDiffers(t *testing.T) {
 		`INSERT INTO line (account, cents) VALUES ('a-1', -7)`:         `table line: only the live file has (account="a-1", cents=-7)`,
 		`DELETE FROM line WHERE rowid = (SELECT MAX(rowid) FROM line)`: `table line: only the rebuilt file has (account="a-0"`,
 		`INSERT INTO account (id, mix, moves) VALUES ('zz', 5, 0)`:     `table account: only the live file has (id="zz"`,
-		`CREATE TABLE extra (id INTEGER PRIMARY KEY)`:                  `the tables or their columns are not the same`,
-		`ALTER TABLE line ADD COLUMN x TEXT`:                           `the tables or their columns are not the same`,
+		`CREATE TABLE extra (id INTEGER PRIMARY KEY)`:                  `table extra: only the live file has "extra"("id")`,
+		`CREATE TABLE z (id INTEGER PRIMARY KEY)`:                      `table z: only the live file has "z"("id")`,
+		`DROP TABLE line`:                    `table line: only the rebuilt file has "line"("account", "cents")`,
+		`ALTER TABLE line ADD COLUMN x TEXT`: `table line: live has "line"("account", "cents", "x"), rebuilt has "line"("account", "cents")`,
 		`CREATE TABLE c AS SELECT * FROM line; DELETE FROM line; INSERT INTO line SELECT * FROM c ORDER BY cents DESC; DROP TABLE c`: "",
 	} {
 		p := openTest(t, t.TempDir(), l, ledger(1, nil))

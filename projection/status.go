@@ -69,7 +69,8 @@ func (s Status) LagTime(now time.Time) time.Duration {
 	return max(now.Sub(s.Waiting), 0)
 }
 
-// String returns the state in one line.
+// String returns the state in one line: "running; parked: 3 in 2 streams; dead
+// letters: 1", "blocked at 4711: …", "rebuilding 43 %".
 func (s Status) String() string {
 	line := string(s.State)
 	switch {
@@ -85,6 +86,12 @@ func (s Status) String() string {
 	}
 	if s.Building != nil {
 		line += fmt.Sprintf(" %.0f %%", s.Building.Percent())
+	}
+	if s.ParkedEvents > 0 {
+		line += fmt.Sprintf("; parked: %d in %d streams", s.ParkedEvents, s.ParkedStreams)
+	}
+	if s.DeadLetters > 0 {
+		line += fmt.Sprintf("; dead letters: %d", s.DeadLetters)
 	}
 	return line
 }

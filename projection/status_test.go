@@ -66,3 +66,24 @@ func TestStatusTellsTheLagAndWhatABuildHasDone(t *testing.T) {
 	// The router says the same of what it delivers to.
 	require.Equal(t, "catching up: 0 of 12", bus.ConsumerStatus{State: bus.StateCatchingUp, Checkpoint: -1, Head: 12}.String())
 }
+
+// TestTheStatusTellsWhatWaitsForAnOperator in its line, of the owner and beside.
+func TestTheStatusTellsWhatWaitsForAnOperator(t *testing.T) {
+	for policy, want := range map[Policy]string{Park: "parked: 3 in 2 streams", Skip: "dead letters: 2"} {
+		l, dir, f := newTape(), t.TempDir(), &faults{}
+		for _, id := range []string{"a-1", "b-1", "a-1", "c-1"} {
+			l.add(id, moved{id, 1})
+		}
+		f.set(1, always)
+		f.set(2, always)
+		p := openTest(t, dir, l, ledger(1, f.fail, OnFailure(policy), once))
+		require.NoError(t, deliver(t, p, l, 100))
+		require.Equal(t, "running; "+want, p.Status().String())
+		v, err := OpenReader(t.Context(), dir, p.def)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, v.Close()) }()
+		beside, err := v.Status(t.Context(), l)
+		require.NoError(t, err)
+		require.Equal(t, "running; "+want, beside.String())
+	}
+}

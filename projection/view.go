@@ -61,8 +61,9 @@ type view struct {
 	db     *sqlite.DB
 	log    eventstore.LogReader
 	logger *slog.Logger
-	// verdict says what becomes of an event that failed for good.
-	verdict func(ctx context.Context, position int64) (Policy, error)
+	// verdict says what becomes of an event that failed for good, and whether it
+	// has already: then it is not tried again.
+	verdict func(ctx context.Context, position int64) (p Policy, already bool, err error)
 	once    bool // a failing event is not retried
 	// discarded are events that a build leaves out, as the live file does, by
 	// position.

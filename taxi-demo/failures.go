@@ -157,21 +157,21 @@ func (a *app) failures(ctx context.Context) (lines []failureLine, err error) {
 		if err != nil {
 			return nil, err
 		}
-		parked, err := p.Parked(ctx)
+		parked, err := whole(ctx, p.Parked, func(f projection.ParkedStream) int64 { return f.Position })
 		if err != nil {
 			return nil, err
 		}
 		for _, f := range parked {
 			lines = append(lines, failureLine{name, f.Position, string(projection.Parked), f.Stream, f.Type, f.Events - 1, f.Attempts, f.Err, ""})
 		}
-		dead, err := p.DeadLetters(ctx)
+		dead, err := whole(ctx, p.DeadLetters, func(f projection.DeadLetter) int64 { return f.Position })
 		if err != nil {
 			return nil, err
 		}
 		for _, f := range dead {
 			lines = append(lines, failureLine{name, f.Position, string(projection.Dead), f.Stream, f.Type, 0, f.Attempts, f.Err, ""})
 		}
-		gone, err := p.Discards(ctx)
+		gone, err := whole(ctx, p.Discards, func(f projection.Discard) int64 { return f.Position })
 		if err != nil {
 			return nil, err
 		}
@@ -189,6 +189,17 @@ func (a *app) failures(ctx context.Context) (lines []failureLine, err error) {
 		}
 	}
 	return lines, nil
+}
+
+// whole lists page after page.
+func whole[T any](ctx context.Context, list func(ctx context.Context, after int64) ([]T, error), position func(T) int64) (all []T, err error) {
+	for after := int64(0); ; {
+		page, err := list(ctx, after)
+		if all = append(all, page...); err != nil || len(page) < projection.MaxListed {
+			return all, err
+		}
+		after = position(page[len(page)-1])
+	}
 }
 
 func letterState(d serverless.DeadLetter) string {

@@ -167,7 +167,7 @@ func TestASumThatOverflowsFailsItsEvent(t *testing.T) {
 	defer func() { require.NoError(t, p.Close()) }()
 	deliverAll(t, p, log, 10)
 	require.Equal(t, []string{fmt.Sprint(int64(math.MaxInt64))}, dump(t, p, `SELECT cents FROM minute`))
-	letters, err := p.DeadLetters(t.Context())
+	letters, err := p.DeadLetters(t.Context(), 0)
 	require.NoError(t, err)
 	require.Len(t, letters, 1)
 }
