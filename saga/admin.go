@@ -33,7 +33,8 @@ func spelled(key string) string {
 // Retry has a parked instance, or one that backs off, go on: the command or
 // input that failed is tried again at once, then what waits behind it. A stream
 // gives what it held back. It returns ErrNotFound, and ErrState where nothing
-// has failed.
+// has failed. Without an error it was tried: whether it has failed again is in
+// the instance's Status, Attempts and Reason, of a command some time later.
 func (e *Engine) Retry(ctx context.Context, saga, key string, by By) error {
 	return e.act(ctx, saga, key, "retry", by, func(w *work, i *instance) error {
 		n, err := w.unpark(i)
@@ -56,7 +57,8 @@ func (e *Engine) Retry(ctx context.Context, saga, key string, by By) error {
 
 // Skip has a parked instance, or one that backs off, go on without what failed:
 // the parked command where there is one, else the first input that waits, be it
-// a timer, else a command that backs off. Errors are those of Retry.
+// a timer, else a command that backs off. The journal has what was passed over
+// and why it failed. Errors are those of Retry.
 func (e *Engine) Skip(ctx context.Context, saga, key string, by By) error {
 	return e.act(ctx, saga, key, "skip", by, func(w *work, i *instance) error {
 		which := commandParked
@@ -104,6 +106,11 @@ func (w *work) skipInput(i *instance) error {
 		if set != nil && set.ref == t.Ref {
 			w.timers[timerKey{i.id, t.Name}] = nil
 		}
+	}
+	// The reason has the input and why it failed; who asked is in the entry before.
+	ref := strconv.FormatInt(list[0].position, 10)
+	if err := w.note(i, kindAdmin, ref, list[0].kind, "passed over: "+i.reason); err != nil {
+		return err
 	}
 	return w.unwait(i, list[0].sequence)
 }

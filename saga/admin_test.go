@@ -227,8 +227,10 @@ func TestInstancesAreListedByStatusAndPage(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, done, 1)
 	require.Equal(t, "2", done[0].Key)
-	_, err = w.Instances(t.Context(), Query{Limit: MaxInstances + 1})
-	require.ErrorIs(t, err, eventstore.ErrInvalid)
+	for _, q := range []Query{{Limit: MaxInstances + 1}, {Status: "stuck"}} {
+		_, err = w.Instances(t.Context(), q)
+		require.ErrorIs(t, err, eventstore.ErrInvalid)
+	}
 	_, err = w.Instance(t.Context(), "order", "none")
 	require.ErrorIs(t, err, ErrNotFound)
 	timers, err := w.Timers(t.Context(), 10)

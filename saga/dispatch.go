@@ -3,7 +3,6 @@ package saga
 import (
 	"context"
 	"errors"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -70,7 +69,7 @@ func (e *Engine) Dispatcher(dispatch func(context.Context, bus.Command) (eventst
 func carryOut(ctx context.Context, cmd bus.Command, dispatch func(context.Context, bus.Command) (eventstore.Commit, error)) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{value: v, stack: debug.Stack()}
+			err = bus.Recovered(v)
 		}
 	}()
 	_, err = dispatch(ctx, cmd)
@@ -93,7 +92,7 @@ func conclude(ctx context.Context, c *command, err error) *result {
 		r.outcome, r.reason, r.until = outcomeStopped, brief(err.Error()), time.Now().Add(closedPause).UnixNano()
 	default:
 		// A damaged log is not mended by reading it again.
-		r.outcome, r.reason, r.final = outcomeFailed, brief(err.Error()), errors.Is(err, eventstore.ErrCorrupt)
+		r.outcome, r.reason, r.err, r.final = outcomeFailed, brief(err.Error()), err, errors.Is(err, eventstore.ErrCorrupt)
 	}
 	return r
 }

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"time"
+
+	"github.com/leat-go/leat/bus"
 )
 
 // resumePage is how many waiting inputs are read at once.
@@ -37,20 +39,23 @@ func (w *work) fail(i *instance, in *input, cause error) error {
 		attempts = w.e.opts.Attempts
 	}
 	if hopeless || i.attempts >= attempts || w.wall-i.failedAt >= int64(i.b.age) {
-		return w.park(i, reason)
+		return w.parkFor(i, reason, cause)
 	}
 	i.reason = reason
 	i.nextAttempt = w.wall + int64(w.e.opts.backoff(i.attempts))
 	saga, key, attempt := i.b.name, i.key, i.attempts
 	w.after = append(w.after, func() {
 		signal(w.e.retryWake)
-		w.e.opts.Logger.Warn("saga instance backs off", "saga", saga, "key", key, "attempt", attempt, "err", cause)
+		bus.LogPanic(w.e.opts.Logger, cause).Warn("saga instance backs off", "saga", saga, "key", key, "attempt", attempt, "err", cause)
 	})
 	return nil
 }
 
 // park sets the instance aside until an operator acts.
-func (w *work) park(i *instance, reason string) error {
+func (w *work) park(i *instance, reason string) error { return w.parkFor(i, reason, nil) }
+
+// parkFor is park for an error, whose stack is logged where it is a panic's.
+func (w *work) parkFor(i *instance, reason string, cause error) error {
 	reason = brief(reason)
 	i.status, i.reason, i.nextAttempt = Parked, reason, 0
 	w.touch(i)
@@ -60,7 +65,7 @@ func (w *work) park(i *instance, reason string) error {
 	}
 	saga, name := w.e.names[i.saga], i.key
 	w.after = append(w.after, func() {
-		w.e.opts.Logger.Error(text, "saga", saga, kind, name, "reason", reason)
+		bus.LogPanic(w.e.opts.Logger, cause).Error(text, "saga", saga, kind, name, "reason", reason)
 	})
 	return nil
 }

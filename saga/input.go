@@ -1,10 +1,10 @@
 package saga
 
 import (
-	"runtime/debug"
 	"strconv"
 	"strings"
 
+	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
 )
 
@@ -100,7 +100,7 @@ func (in *input) causation() string {
 func (h *eventHandler) safeRoute(ev eventstore.Recorded) (payload any, keys []string, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{value: v, stack: debug.Stack()}
+			err = bus.Recovered(v)
 		}
 	}()
 	payload, keys, err = h.route(ev)

@@ -22,6 +22,9 @@ const (
 	Parked Status = "parked"
 )
 
+// statuses are all there are.
+var statuses = []Status{Running, Compensating, Completed, Compensated, Failed, Parked}
+
 func (s Status) finished() bool { return s == Completed || s == Compensated || s == Failed }
 
 // instance is a row of the table, as a work changes it.

@@ -74,7 +74,8 @@ type result struct {
 	outcome      outcome
 	data         string // the command's
 	code, reason string
-	final        bool // of a failed one: it is not tried again
+	err          error // of a failed one
+	final        bool  // it is not tried again
 	// What a failed one was made, by the transaction.
 	attempts int
 	failedAt int64

@@ -3,10 +3,10 @@ package saga
 import (
 	"encoding/json"
 	"fmt"
-	"runtime/debug"
 	"strconv"
 	"strings"
 
+	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
 )
 
@@ -57,7 +57,7 @@ func (i *replayed) past(en *recorded) bool {
 func (p *replay) run(i *replayed, en *recorded, byClock bool) (c *Context, state []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{value: v, stack: debug.Stack()}
+			err = bus.Recovered(v)
 		}
 	}()
 	d := i.d

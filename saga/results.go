@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/internal/crash"
 )
 
@@ -166,7 +167,7 @@ func (w *work) failed(r *result) error {
 	}
 	if !r.parked {
 		w.after = append(w.after, func() {
-			o.Logger.Warn("saga command backs off", "saga", c.saga, "key", c.key, "command", c.typ, "id", c.id, "attempt", r.attempts, "err", reason)
+			bus.LogPanic(o.Logger, r.err).Warn("saga command backs off", "saga", c.saga, "key", c.key, "command", c.typ, "id", c.id, "attempt", r.attempts, "err", reason)
 		})
 		return nil
 	}
@@ -180,5 +181,5 @@ func (w *work) failed(r *result) error {
 		})
 		return nil
 	}
-	return w.park(i, fmt.Sprintf("command %s (%s): %s", c.typ, c.id, reason))
+	return w.parkFor(i, fmt.Sprintf("command %s (%s): %s", c.typ, c.id, reason), r.err)
 }

@@ -34,6 +34,11 @@ func TestSkipOfATimer(t *testing.T) {
 	require.Equal(t, []string{"other"}, stateOf(t, i).Seen)
 	require.Equal(t, 1, calls)
 	require.Zero(t, w.stats().Timers)
+	all, err := w.History(t.Context(), "order", "1")
+	require.NoError(t, err)
+	skipped := all[len(all)-2] // the last is the other timer
+	require.Equal(t, "admin", skipped.Kind)
+	require.Regexp(t, `^passed over: timer ring \(.*\): `+errBoom.Error(), skipped.Effects)
 	w.audit()
 }
 

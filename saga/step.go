@@ -3,11 +3,11 @@ package saga
 import (
 	"encoding/json"
 	"errors"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
 )
 
@@ -190,7 +190,7 @@ func (e *infraError) Unwrap() error { return e.err }
 func (w *work) handle(i *instance, in *input) (c *Context, state string, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{value: v, stack: debug.Stack()}
+			err = bus.Recovered(v)
 		}
 	}()
 	b := i.b

@@ -134,6 +134,7 @@ func TestAStreamNamedLikeAKeyIsNamedApart(t *testing.T) {
 	require.ErrorIs(t, w.Retry(t.Context(), "order", OfStream("no-stream"), by("because")), ErrNotFound)
 	broken = false
 	require.NoError(t, w.Retry(t.Context(), "order", OfStream("only-a-stream"), by("mended")))
+	w.settle()
 	require.Equal(t, []string{"placed", "paid"}, stateOf(t, w.instance("order", "order-1")).Seen)
 	w.audit()
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,6 +150,9 @@ func (e *Engine) Instances(ctx context.Context, q Query) (list []Instance, err e
 	}
 	if q.Stuck < 0 {
 		return nil, &eventstore.InvalidError{Field: "stuck", Value: q.Stuck.String(), Reason: "must not be negative"}
+	}
+	if q.Status != "" && !slices.Contains(statuses, q.Status) {
+		return nil, &eventstore.InvalidError{Field: "status", Value: string(q.Status), Reason: fmt.Sprintf("there are %v", statuses)}
 	}
 	if q.Limit < 1 || q.Limit > MaxInstances {
 		return nil, &eventstore.InvalidError{Field: "limit", Value: fmt.Sprint(q.Limit), Reason: fmt.Sprintf("must be 1 to %d", MaxInstances)}

@@ -187,7 +187,7 @@ func actOnSaga(t terminal, store *string, verb, short string, do func(*saga.Engi
 		Long: short + `.
 Who asked for it and why stand in its journal: see 'taxi-demo sagas show'. What
 it sends is carried out once the demo runs again. Exit 1 where it has failed
-again, which is in the journal as well.`,
+again: its reason says why.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			one, err := oneSaga(verb, args, stream)
