@@ -141,21 +141,18 @@ func userTables(ctx context.Context, db *sqlite.DB) (_ []table, err error) {
 	return tables, nil
 }
 
-func column(ctx context.Context, db *sqlite.DB, query string, args ...any) (_ []string, err error) {
+func column(ctx context.Context, db *sqlite.DB, query string, args ...any) (all []string, err error) {
 	rows, err := db.Reader().QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	var all []string
-	for rows.Next() {
+	err = scanAll(rows, func(rows *sql.Rows) error {
 		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&s)
 		all = append(all, s)
-	}
-	return all, rows.Err()
+		return err
+	})
+	return all, err
 }
 
 // scan hands out the rows of a query with their encoding, both good until the

@@ -33,12 +33,12 @@ more exchanges them again.`,
 			}
 			return withStore(cmd.Context(), t, *store, func(ctx context.Context, a *app) error {
 				back, err := a.models[args[0]].GoBack(ctx)
-				if err != nil {
+				if back.Serves == "" {
 					return err
 				}
 				fmt.Fprintf(t.out, "%-12s views/%s serves again, brought from position %d to %d; views/%s is kept\n",
 					args[0], back.Serves, back.From, back.Position, back.Kept)
-				return nil
+				return err // of the disk, after the exchange
 			})
 		},
 	}
