@@ -36,7 +36,7 @@ func (e *Engine) check(ctx context.Context, defs []*Definition) error {
 			c.byName[name] = d
 		}
 	}
-	err := errors.Join(c.instances(ctx), c.fields(ctx), c.nestedFields(ctx), c.timers(ctx), c.commands(ctx), c.rejections(ctx), c.events(ctx), c.names(ctx, defs), c.formers(ctx, defs))
+	err := errors.Join(c.instances(ctx), c.fields(ctx), c.timers(ctx), c.commands(ctx), c.rejections(ctx), c.events(ctx), c.names(ctx, defs), c.formers(ctx, defs))
 	if err != nil {
 		return fmt.Errorf("saga: start check: %w", err)
 	}
@@ -87,50 +87,25 @@ func (c *checker) instances(ctx context.Context) error {
 	})
 }
 
-// lacking says that the present version of the state would forget a field.
-func lacking(n int, field string) string {
-	return fmt.Sprintf("%d open instances have the field %q, which the state lacks: raise the version and add saga.Migrate", n, field)
-}
-
-// fields finds what the state of the present version would forget, where it has
-// no structs within.
+// fields finds what the state of the present version would forget.
 func (c *checker) fields(ctx context.Context) error {
-	return c.find(ctx, `
-		SELECT s.name, f.key, i.state_version, COUNT(*)
-		FROM instance i
-		JOIN saga s ON s.id = i.saga
-		JOIN json_each(i.state) f
-		WHERE `+openInstance+` AND i.stray = 0 AND json_valid(i.state) AND json_type(i.state) = 'object'
-		GROUP BY s.name, f.key, i.state_version`, func(d *Definition, field string, version, n int) string {
-		if d == nil || d.shape == nil || d.shape.fields == nil || version != d.version || d.shape.nested() {
-			return ""
-		}
-		if _, ok := d.shape.fields[fold(field)]; ok {
-			return ""
-		}
-		return lacking(n, field)
-	})
-}
-
-// nestedFields is fields for states with structs within: it reads each.
-func (c *checker) nestedFields(ctx context.Context) error {
 	for name, d := range c.byName {
-		if !d.shape.nested() {
+		if d.shape == nil {
 			continue
 		}
 		instances := map[string]int{} // by field
 		if err := each(ctx, c.e.db.Reader(), func(rows *sql.Rows) error {
-			var text string
-			if err := rows.Scan(&text); err != nil {
+			var state string
+			if err := rows.Scan(&state); err != nil {
 				return err
 			}
-			var state any
-			if json.Unmarshal([]byte(text), &state) != nil {
-				return nil // found when its turn comes
-			}
-			has := map[string]bool{}
-			d.shape.forgets(state, "", func(field string) { has[field] = true })
-			for field := range has {
+			var has []string
+			d.shape.forgets(state, func(field string) {
+				if !slices.Contains(has, field) && len(has) < maxFields {
+					has = append(has, field)
+				}
+			})
+			for _, field := range has {
 				if _, listed := instances[field]; listed || len(instances) < maxFields {
 					instances[field]++
 				}
@@ -140,11 +115,11 @@ func (c *checker) nestedFields(ctx context.Context) error {
 			SELECT i.state
 			FROM instance i
 			JOIN saga s ON s.id = i.saga
-			WHERE `+openInstance+` AND i.stray = 0 AND s.name = ? AND i.state_version = ?`, name, d.version); err != nil {
+			WHERE `+openInstance+` AND i.stray = 0 AND json_valid(i.state) AND s.name = ? AND i.state_version = ?`, name, d.version); err != nil {
 			return err
 		}
 		for field, n := range instances {
-			c.problems[fmt.Sprintf("saga %q: %s", name, lacking(n, field))] = true
+			c.problems[fmt.Sprintf("saga %q: %d open instances have the field %q, which the state lacks: raise the version and add saga.Migrate", name, n, field)] = true
 		}
 	}
 	return nil

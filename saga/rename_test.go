@@ -321,7 +321,7 @@ func TestAFormerNameIsFreeForNoSaga(t *testing.T) {
 // renaming, the log of after it.
 func TestARenamedSagaThatIsRestoredRepeatsNothing(t *testing.T) {
 	w := newWorld(t, charging("ordering"))
-	dir, backup := w.dir, t.TempDir()
+	dir, backup, former := w.dir, t.TempDir(), t.TempDir()
 	copyOf := func(from, to string) {
 		t.Helper()
 		require.NoError(t, os.RemoveAll(to))
@@ -331,8 +331,6 @@ func TestARenamedSagaThatIsRestoredRepeatsNothing(t *testing.T) {
 	w.settle()
 	w.close()
 	copyOf(dir, backup)
-	asOf(t, backup, formerNames-1)
-	sound(t, backup)
 	w.open()
 	w.emit("s", placed{"2"}) // before the renaming,
 	w.settle()
@@ -341,12 +339,15 @@ func TestARenamedSagaThatIsRestoredRepeatsNothing(t *testing.T) {
 	w.emit("s", placed{"3"}) // and after it
 	w.settle()
 	require.Len(t, w.did(), 3)
-	for range 2 {
+	for format := formerNames; format > 0; format-- {
 		w.close()
-		copyOf(backup, dir)
+		copyOf(backup, former)
+		asOf(t, former, format)
+		sound(t, former)
+		copyOf(former, dir)
 		require.NoError(t, w.with(renamed))
 		w.settle()
-		require.Len(t, w.did(), 3, "what was carried out is known by its id")
+		require.Len(t, w.did(), 3, "what was carried out is known by its id, format %d", format)
 	}
 	w.close()
 	r, err := Replay(t.Context(), w.dir, w.log, w.defs)

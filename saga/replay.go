@@ -250,9 +250,8 @@ func (i *replayed) present() (text string) {
 			text = i.stored
 		}
 	}()
-	var was any
-	forgets := json.Unmarshal([]byte(i.stored), &was) != nil
-	i.d.shape.forgets(was, "", func(string) { forgets = true })
+	forgets := false
+	i.d.shape.forgets(i.stored, func(string) { forgets = true })
 	if forgets {
 		return text
 	}

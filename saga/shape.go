@@ -3,7 +3,6 @@ package saga
 import (
 	"encoding"
 	"encoding/json"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -15,7 +14,7 @@ import (
 // how it is written or read, an interface, a scalar. It tells what decoding
 // would forget, and where it is not sure it says that nothing is.
 type shape struct {
-	fields map[string]*shape // of a struct, by their names as fold has them
+	fields map[string]*shape // of a struct, by their names and those as fold has them
 	elem   *shape            // of what has elements
 }
 
@@ -89,7 +88,9 @@ func (s *shape) addFields(t reflect.Type, known map[reflect.Type]*shape, within 
 		if name == "" || strings.ContainsFunc(name, notInTags) {
 			name = f.Name // JSON does not take such a tag
 		}
-		s.add(fold(name), shapeOf(f.Type, known))
+		of := shapeOf(f.Type, known)
+		s.add(name, of)
+		s.add(fold(name), of)
 	}
 	return true
 }
@@ -105,6 +106,14 @@ func notInTags(r rune) bool {
 	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("!#$%&()*+-./:;<=>?@[]^_{|}~ ", r)
 }
 
+// field returns the shape of the field that JSON takes the name for.
+func (s *shape) field(name string) (of *shape, ok bool) {
+	if of, ok = s.fields[name]; !ok {
+		of, ok = s.fields[fold(name)]
+	}
+	return of, ok
+}
+
 // fold returns what is the same for names that JSON takes for the same.
 func fold(name string) string {
 	return strings.Map(func(r rune) rune {
@@ -114,54 +123,4 @@ func fold(name string) string {
 		}
 		return least
 	}, name)
-}
-
-// nested tells whether a struct is within, whose fields a look at the first
-// level does not see.
-func (s *shape) nested() bool {
-	return s != nil && s.within(map[*shape]bool{})
-}
-
-func (s *shape) within(seen map[*shape]bool) bool {
-	inner := slices.Collect(maps.Values(s.fields))
-	for _, of := range append(inner, s.elem) {
-		if of == nil || seen[of] {
-			continue
-		}
-		seen[of] = true
-		if of.fields != nil || of.within(seen) {
-			return true
-		}
-	}
-	return false
-}
-
-// forgets calls report with the name of each field that the value has, as
-// encoding/json decodes it into an any, and the shape lacks.
-func (s *shape) forgets(value any, at string, report func(field string)) {
-	if s == nil {
-		return
-	}
-	switch value := value.(type) {
-	case map[string]any:
-		for name, v := range value {
-			if s.fields == nil {
-				s.elem.forgets(v, at+"[]", report)
-				continue
-			}
-			field := name
-			if at != "" {
-				field = at + "." + name
-			}
-			if of, ok := s.fields[fold(name)]; ok {
-				of.forgets(v, field, report)
-			} else {
-				report(field)
-			}
-		}
-	case []any:
-		for _, v := range value {
-			s.elem.forgets(v, at+"[]", report)
-		}
-	}
 }

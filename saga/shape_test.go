@@ -53,10 +53,8 @@ func (*ownText) UnmarshalText([]byte) error   { return nil }
 
 func forgotten(t *testing.T, typ reflect.Type, text string) []string {
 	t.Helper()
-	var value any
-	require.NoError(t, json.Unmarshal([]byte(text), &value))
 	fields := []string{}
-	shapeOf(typ, map[reflect.Type]*shape{}).forgets(value, "", func(field string) { fields = append(fields, field) })
+	shapeOf(typ, map[reflect.Type]*shape{}).forgets(text, func(field string) { fields = append(fields, field) })
 	slices.Sort(fields)
 	return fields
 }
@@ -88,19 +86,16 @@ func TestAShapeKnowsWhatJSONForgets(t *testing.T) {
 		}
 		require.Equal(t, want, forgotten(t, c.typ, c.text), "%v %s", c.typ, c.text)
 	}
-	for typ, nested := range map[reflect.Type]bool{
-		reflect.TypeFor[base](): false, reflect.TypeFor[ownWrite](): false, reflect.TypeFor[struct{ A map[string][]string }](): false,
-		reflect.TypeFor[tree](): true, reflect.TypeFor[around](): false, reflect.TypeFor[struct{ A map[string][]base }](): true, reflect.TypeFor[mixed](): true,
-	} {
-		require.Equal(t, nested, shapeOf(typ, map[reflect.Type]*shape{}).nested(), "%v", typ)
-	}
 }
 
 // FuzzAShapeForgetsWhatJSONForgets: what it says is forgotten is not there when
 // the value was read and written, and what it does not name is.
 func FuzzAShapeForgetsWhatJSONForgets(f *testing.F) {
 	f.Add(`{"name": "a", "children": [{"NAME": "b", "by": {"x": {"none": 1}}}], "more": {"deep": 1}}`)
+	f.Add(`{ "by" : { "a\"b" : { "\u006eame" : "\\" , "x" : [ -1.5e3 , null , { } , [ ] , true ] } } , "children" : [ ] }`)
+	f.Add(`{"by": {"x"`)
 	f.Fuzz(func(t *testing.T, text string) {
+		forgotten(t, reflect.TypeFor[tree](), text) // whatever it is, it ends
 		var value any
 		var read tree
 		if json.Unmarshal([]byte(text), &value) != nil || json.Unmarshal([]byte(text), &read) != nil {
