@@ -20,6 +20,9 @@ type FailureState string
 
 // States of a Failure.
 const (
+	// Failing: nothing after it is applied until it succeeds, is given up by the
+	// policy, or is discarded. Where the projection is blocked, that is the event.
+	Failing FailureState = "failing"
 	// Parked: its stream waits for Release; the event is the first that waits.
 	Parked FailureState = "parked"
 	// Waiting: an event before it in its stream is parked.
@@ -52,8 +55,9 @@ type Discard struct {
 	Reason string
 }
 
-// Failure returns what is known of the event at a position that is parked,
-// waits, is a dead letter or was discarded, and the event itself, from the log.
+// Failure returns what is known of the event at a position that fails, is
+// parked, waits, is a dead letter or was discarded, and the event itself, from
+// the log.
 // It returns ErrNoFailure where the event is none of these.
 func (p *Projection) Failure(ctx context.Context, position int64) (f Failure, err error) {
 	if err := p.Read(ctx, 0, func(r *Reader) error { f, err = readFailure(r.QueryRow, position); return err }); err != nil {
@@ -77,7 +81,9 @@ func readFailure(row func(query string, args ...any) *sql.Row, position int64) (
 		SELECT CASE (SELECT MIN(position) FROM leat_parked AS o WHERE o.stream = p.stream) WHEN position THEN 'parked' ELSE 'waiting' END,
 		       stream, attempts, error, since, ''
 		FROM leat_parked AS p
-		WHERE position = ?1`, position).Scan(&f.State, &f.Event.Stream, &f.Attempts, &f.Err, &at, &f.Reason)
+		WHERE position = ?1
+		UNION ALL
+		SELECT 'failing', '', attempts, error, since, '' FROM leat_attempt WHERE position = ?1`, position).Scan(&f.State, &f.Event.Stream, &f.Attempts, &f.Err, &at, &f.Reason)
 	if errors.Is(err, sql.ErrNoRows) {
 		return f, ErrNoFailure
 	}
@@ -113,9 +119,10 @@ func (p *Projection) Discards(ctx context.Context, after int64) (all []Discard, 
 // Release of its stream, which keeps the order.
 //
 // It returns an EventError where the event fails again, which stays what it
-// was, with one attempt more; ErrNoFailure where there is nothing to retry, or
-// where the event waits for one before it; and ErrBuilding while a new file is
-// built.
+// was, with one attempt more; ErrNoFailure where there is nothing to retry,
+// where the event waits for one before it, or where it is the failing one, which
+// is tried again by itself, or after the router's Resume; and ErrBuilding while a
+// new file is built.
 func (p *Projection) Retry(ctx context.Context, position int64) error {
 	f, err := p.Failure(ctx, position)
 	switch {
@@ -123,6 +130,8 @@ func (p *Projection) Retry(ctx context.Context, position int64) error {
 		return err
 	case f.State == Waiting:
 		return p.behind(position, f.Event.Stream)
+	case f.State == Failing:
+		return fmt.Errorf("%w: projection %s: the event at position %d is tried again by itself, or after Resume where it blocks", ErrNoFailure, p.def.name, position)
 	case f.State == Parked:
 		_, err := p.Release(ctx, f.Event.Stream)
 		return err
@@ -151,11 +160,12 @@ func (p *Projection) behind(position int64, stream string) error {
 	return fmt.Errorf("%w: projection %s: the event at position %d waits for one before it in the stream %q, which is parked: see to that first", ErrNoFailure, p.def.name, position, stream)
 }
 
-// Discard gives an event that is parked or a dead letter up for good, with a
-// reason (1 to MaxReason bytes) that is kept: see Discards. A rebuild and a
+// Discard gives an event that fails, is parked or a dead letter up for good, with
+// a reason (1 to MaxReason bytes) that is kept: see Discards. A rebuild and a
 // higher version do not apply it either; Retry does. Of a parked stream, what
 // waited behind the event is applied then, as by Release, whose errors it
-// returns. Otherwise the errors are those of Retry.
+// returns. The failing event is passed over: a router that it has blocked goes on
+// after Resume, or at the next start. Otherwise the errors are those of Retry.
 func (p *Projection) Discard(ctx context.Context, position int64, reason string) error {
 	if reason = strings.TrimSpace(reason); reason == "" || len(reason) > MaxReason {
 		return fmt.Errorf("projection %s: discard at position %d: say why, in 1 to %d bytes", p.def.name, position, MaxReason)
@@ -170,14 +180,33 @@ func (p *Projection) Discard(ctx context.Context, position int64, reason string)
 		return fmt.Errorf("%w: projection %s: the event at position %d was discarded before: %s", ErrNoFailure, p.def.name, position, f.Reason)
 	}
 	err = p.settle(ctx, position, f.State, func(v *view, now Failure) error {
-		return v.write(ctx, func(s *step) error {
-			return s.giveUp(&f.Event, now.State, discarded{now.Attempts, time.Now(), now.Err, reason})
-		})
+		d := discarded{now.Attempts, time.Now(), now.Err, reason}
+		if now.State == Failing {
+			return p.passOver(ctx, v, position, d)
+		}
+		return v.write(ctx, func(s *step) error { return s.giveUp(&f.Event, now.State, d) })
 	})
 	if err == nil && f.State == Parked {
 		_, err = p.Release(ctx, f.Event.Stream)
 	}
 	return err
+}
+
+// passOver moves the view past the event that fails, which is discarded.
+func (p *Projection) passOver(ctx context.Context, v *view, position int64, d discarded) error {
+	to, err := p.log.Anchor(ctx, position)
+	if err != nil {
+		return fmt.Errorf("projection %s: read the log: %w", p.def.name, err)
+	}
+	v.discarded = map[int64]discarded{position: d}
+	defer func() { v.discarded = nil }()
+	for v.through.Position < position {
+		if _, err := p.pull(ctx, p.log, v, p.pageSize, to); err != nil {
+			return err
+		}
+	}
+	p.note(nil)
+	return nil
 }
 
 // settle calls fn with the live view, held, where the event is still what it

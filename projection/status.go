@@ -139,6 +139,9 @@ func (p *Projection) status() Status {
 	case p.retry != nil:
 		s.State, s.Failed, s.Attempts, s.Reason = BackingOff, p.retry.Position, p.retry.Attempt, p.retry.Err.Error()
 		s.NextAttempt = p.retryAt
+	case p.shown.attempt.position > 0: // at rest: it is tried again with the next page
+		at := p.shown.attempt
+		s.State, s.Failed, s.Attempts, s.Reason = BackingOff, at.position, at.attempts, at.err
 	}
 	return s
 }

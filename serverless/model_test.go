@@ -2,10 +2,12 @@ package serverless_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leat-go/leat/bus"
 	"github.com/leat-go/leat/eventstore"
 	"github.com/leat-go/leat/projection"
 	"github.com/leat-go/leat/serverless"
@@ -75,4 +77,37 @@ func TestWhatIsSetAsideIsInTheStatus(t *testing.T) {
 	}
 	require.Equal(t, "stopped; parked: 3", said["parks"])
 	require.Equal(t, "stopped; dead letters: 3", said["skips"])
+}
+
+// A read model that is blocked goes on where its operator has the event passed
+// over, without a new start.
+func TestABlockedModelGoesOnOnceTheEventIsDiscarded(t *testing.T) {
+	var model *serverless.Model
+	b := newBank(t, t.TempDir(), serverless.Options{}, func(b *bank) {
+		model = b.Project(projection.Define("picky", 1, `CREATE TABLE t (position INTEGER PRIMARY KEY) STRICT`,
+			projection.On(func(_ context.Context, tx *projection.Tx, e eventstore.Of[Deposited]) error {
+				if e.Payload.Cents == 13 {
+					return errBoom
+				}
+				_, err := tx.Exec(`INSERT INTO t (position) VALUES (?)`, e.Position)
+				return err
+			}), projection.Retries(1, 0)))
+	})
+	defer b.running(t)()
+	b.deposit(t, "ada", 10)
+	bad := b.deposit(t, "bob", 13)
+	last := b.deposit(t, "ada", 10)
+	blocked, ok := errors.AsType[*bus.BlockedError](model.WaitFor(t.Context(), last.Commit.Last))
+	require.True(t, ok)
+	require.Equal(t, bad.Commit.Last, blocked.Position)
+	p, err := model.Projection()
+	require.NoError(t, err)
+	require.NoError(t, p.Discard(t.Context(), bad.Commit.Last, "nobody pays that"))
+	require.NoError(t, b.Resume("picky"))
+	require.NoError(t, model.WaitFor(t.Context(), last.Commit.Last))
+	var n int
+	require.NoError(t, model.Read(t.Context(), last.Commit.Last, func(r *projection.Reader) error {
+		return r.QueryRow(`SELECT COUNT(*) FROM t`).Scan(&n)
+	}))
+	require.Equal(t, 2, n)
 }

@@ -157,6 +157,13 @@ func (a *app) failures(ctx context.Context) (lines []failureLine, err error) {
 		if err != nil {
 			return nil, err
 		}
+		if s := p.Status(); s.Failed > 0 { // of a new version as well, which has its own file
+			e, err := eventstore.EventAt(ctx, a.store, s.Failed)
+			if err != nil {
+				return nil, err
+			}
+			lines = append(lines, failureLine{name, s.Failed, string(projection.Failing), e.Stream, e.Type, 0, s.Attempts, s.Reason, ""})
+		}
 		parked, err := whole(ctx, p.Parked, func(f projection.ParkedStream) int64 { return f.Position })
 		if err != nil {
 			return nil, err
