@@ -136,7 +136,10 @@ func (c *checker) timers(ctx context.Context) error {
 		JOIN instance i ON i.id = t.instance
 		JOIN saga s ON s.id = i.saga
 		GROUP BY s.name, t.name`, func(d *Definition, name string, _, n int) string {
-		if d == nil || d.timers[d.timerNow(name)] != nil {
+		switch {
+		case d == nil:
+			return fmt.Sprintf("%d pending timers %q, and no definition of that name", n, name)
+		case d.timers[d.timerNow(name)] != nil:
 			return ""
 		}
 		return fmt.Sprintf("%d pending timers %q, and no saga.Timer of that name", n, name)

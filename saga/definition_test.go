@@ -43,7 +43,8 @@ func TestStateIsMigratedStepByStep(t *testing.T) {
 }
 
 func TestTheStartCheckListsEverything(t *testing.T) {
-	w := newWorld(t, shop(), Define("gone", 1, Starts(byPlaced, func(*order, *Context, placed) error { return nil })))
+	w := newWorld(t, shop(), Define("gone", 1, Starts(byPlaced, func(_ *order, c *Context, _ placed) error { c.After("late", time.Hour); return nil }),
+		Timer("late", func(*order, *Context) error { return nil })))
 	w.emit("s", placed{"1"}, placed{"2"})
 	w.feed(10)
 	w.close()
@@ -55,6 +56,7 @@ func TestTheStartCheckListsEverything(t *testing.T) {
 	require.ErrorAs(t, err, &start)
 	require.Equal(t, []string{
 		`saga "gone": 2 open instances, and no definition of that name`,
+		`saga "gone": 2 pending timers "late", and no definition of that name`,
 		`saga "order": 2 pending commands "reserve", and no handler of that name`,
 		`saga "order": 2 pending timers "late", and no saga.Timer of that name`,
 		`saga "order": 2 pending undos "release", and no handler of that name`,
