@@ -10,11 +10,12 @@ import (
 	"strings"
 )
 
-// PanicError is a panic of a handler, turned into an error. Its text is one
-// line: see LogPanic for the stack.
+// PanicError is a panic of a handler, turned into an error. Its text is one line
+// where its value's is: see LogPanic for the stack.
 type PanicError struct {
 	Value any
-	// At is the function, file and line that panicked.
+	// At is the function, file and line that panicked, the first where a deferred
+	// function did once more.
 	At string
 	// Stack is the goroutine's stack where it panicked.
 	Stack []byte

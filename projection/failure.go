@@ -57,10 +57,15 @@ type Discard struct {
 
 // Failure returns what is known of the event at a position that fails, is
 // parked, waits, is a dead letter or was discarded, and the event itself, from
-// the log.
-// It returns ErrNoFailure where the event is none of these.
+// the log. It returns ErrNoFailure where the event is none of these, and
+// ErrBuilding where it fails in a higher version that is built: its handler is to
+// be mended.
 func (p *Projection) Failure(ctx context.Context, position int64) (f Failure, err error) {
-	if err := p.Read(ctx, 0, func(r *Reader) error { f, err = readFailure(r.QueryRow, position); return err }); err != nil {
+	err = p.Read(ctx, 0, func(r *Reader) error { f, err = readFailure(r.QueryRow, position); return err })
+	if errors.Is(err, ErrNoFailure) {
+		err = p.failsInBuild(position, err)
+	}
+	if err != nil {
 		return Failure{}, fmt.Errorf("projection %s: position %d: %w", p.def.name, position, err)
 	}
 	f.Event, err = eventstore.EventAt(ctx, p.log, position)
@@ -68,6 +73,17 @@ func (p *Projection) Failure(ctx context.Context, position int64) (f Failure, er
 		return Failure{}, fmt.Errorf("projection %s: read the log: %w", p.def.name, err)
 	}
 	return f, nil
+}
+
+// failsInBuild returns an error that says so where a version that is built
+// cannot take the event, else err.
+func (p *Projection) failsInBuild(position int64, err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.next == nil || p.shown.attempt.position != position {
+		return err
+	}
+	return fmt.Errorf("%w: version %d cannot take it: mend its handler", ErrBuilding, p.def.version)
 }
 
 // readFailure reads all of a failure but its event.
@@ -137,21 +153,7 @@ func (p *Projection) Retry(ctx context.Context, position int64) error {
 		return err
 	}
 	return p.settle(ctx, position, f.State, func(v *view, _ Failure) error {
-		var failed error
-		err := v.write(ctx, func(s *step) (err error) {
-			failed, err = s.retry(ctx, &f.Event)
-			return err
-		})
-		if bad, ended := errors.AsType[*failure](err); ended || refusedCommit(err) {
-			cause := err
-			if ended {
-				cause = bad.err
-			}
-			err = v.write(ctx, func(s *step) (err error) {
-				failed, err = s.deadAgain(&f.Event, cause)
-				return err
-			})
-		}
+		failed, err := v.reapplyAlone(ctx, &f.Event, wasGivenUp)
 		return errors.Join(err, failed)
 	})
 }
@@ -247,32 +249,12 @@ func (p *Projection) settled(ctx context.Context, what string) (*view, error) {
 	return v, nil
 }
 
-// retry applies a dead letter or a discarded event and forgets that it was one.
-// It returns, as failed, why it stays.
-func (s *step) retry(ctx context.Context, e *eventstore.Recorded) (failed, err error) {
-	var fault error
-	undone := s.tx.Savepoint(func() error { fault = s.handle(ctx, e); return fault })
-	if fault == nil {
-		if undone != nil {
-			return nil, s.v.wrap(undone)
-		}
-		return nil, s.forget(e.Position)
-	}
-	if err := s.excuse(ctx, fault); err != nil {
-		return nil, err
-	}
-	if s.tx.Ended() {
-		return nil, &failure{err: fault}
-	}
-	return s.deadAgain(e, fault)
-}
-
 // forget removes an event from the dead letters and from what was discarded.
-func (s *step) forget(position int64) error {
-	n, err := s.count(`DELETE FROM leat_dead_letter WHERE position = ?`, position)
+func (s *step) forget(e *eventstore.Recorded) error {
+	n, err := s.count(`DELETE FROM leat_dead_letter WHERE position = ?`, e.Position)
 	if err == nil {
 		s.dead -= n
-		_, err = s.count(`DELETE FROM leat_discarded WHERE position = ?`, position)
+		_, err = s.count(`DELETE FROM leat_discarded WHERE position = ?`, e.Position)
 	}
 	return err
 }
@@ -313,7 +295,7 @@ type discarded struct {
 // giveUp makes a parked event or a dead letter a discarded one.
 func (s *step) giveUp(e *eventstore.Recorded, from FailureState, d discarded) error {
 	if from == Dead {
-		if err := s.forget(e.Position); err != nil {
+		if err := s.forget(e); err != nil {
 			return err
 		}
 	} else if err := s.unpark(e); err != nil {

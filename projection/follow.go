@@ -100,7 +100,7 @@ func (p *Projection) followOne(ctx context.Context, live, v *view, a aside) erro
 		if a.state == Parked {
 			return s.unpark(&e)
 		}
-		return s.forget(a.position)
+		return s.forget(&e)
 	})
 	failed, ended := errors.AsType[*failure](err)
 	if ended {

@@ -152,7 +152,7 @@ func (p *Projection) releasePage(ctx context.Context, stream string) (n int, mor
 	err = v.write(ctx, func(s *step) error {
 		n, failed = 0, nil
 		for i := range events {
-			if failed, err = s.release(ctx, &events[i]); err != nil || failed != nil {
+			if failed, err = s.reapply(ctx, &events[i], wasParked); err != nil || failed != nil {
 				return err
 			}
 			n++
@@ -173,48 +173,13 @@ func (p *Projection) releasePage(ctx context.Context, stream string) (n int, mor
 // released in a transaction of its own; the first that fails ends it.
 func (v *view) releaseEach(ctx context.Context, events []eventstore.Recorded) (n int, more bool, err error) {
 	for i := range events {
-		e := &events[i]
-		var failed error
-		err := v.write(ctx, func(s *step) (err error) {
-			failed, err = s.release(ctx, e)
-			return err
-		})
-		if bad, ok := errors.AsType[*failure](err); ok || refusedCommit(err) {
-			cause := err
-			if ok {
-				cause = bad.err
-			}
-			err = v.write(ctx, func(s *step) (err error) {
-				failed, err = s.again(e, cause)
-				return err
-			})
-		}
+		failed, err := v.reapplyAlone(ctx, &events[i], wasParked)
 		if err != nil || failed != nil {
 			return n, false, errors.Join(err, failed)
 		}
 		n++
 	}
 	return n, true, nil
-}
-
-// release applies one parked event and forgets that it waited. It returns, as
-// failed, why the event stays parked.
-func (s *step) release(ctx context.Context, e *eventstore.Recorded) (failed, err error) {
-	var fault error
-	undone := s.tx.Savepoint(func() error { fault = s.handle(ctx, e); return fault })
-	if fault == nil {
-		if undone != nil {
-			return nil, s.v.wrap(undone)
-		}
-		return nil, s.unpark(e)
-	}
-	if err := s.excuse(ctx, fault); err != nil {
-		return nil, err
-	}
-	if s.tx.Ended() {
-		return nil, &failure{err: fault}
-	}
-	return s.again(e, fault)
 }
 
 // unpark forgets that an event waited.
@@ -229,8 +194,8 @@ func (s *step) unpark(e *eventstore.Recorded) error {
 	return nil
 }
 
-// again counts a failed release.
-func (s *step) again(e *eventstore.Recorded, cause error) (failed, err error) {
+// parkedAgain counts a failed release.
+func (s *step) parkedAgain(e *eventstore.Recorded, cause error) (failed, err error) {
 	_, err = s.tx.Exec(`
 		UPDATE leat_parked
 		SET attempts = attempts + 1, error = ?

@@ -22,9 +22,9 @@ const (
 type Outcome struct {
 	// Projection is the name of the read model.
 	Projection string
-	// Rebuilt is the result, zero where Err is not nil.
+	// Rebuilt and Err are what Rebuild returns: with an error the result is zero,
+	// or says that the new file serves all the same.
 	Rebuilt
-	// Err is why it was not rebuilt: an error of Rebuild.
 	Err error
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -165,7 +166,7 @@ func (e *Engine) Complete(ctx context.Context, saga, key string, by By) error {
 func (e *Engine) Resolve(ctx context.Context, saga, key, commandID string, rejected bus.Rejection, by By) error {
 	var r *result
 	err := e.act(ctx, saga, key, "resolve", by, func(w *work, i *instance) error {
-		c, err := e.outbox.reserve(i.id, commandID)
+		c, parked, err := e.outbox.reserve(i.id, commandID)
 		if err != nil {
 			return err
 		}
@@ -181,7 +182,7 @@ func (e *Engine) Resolve(ctx context.Context, saga, key, commandID string, rejec
 		if err := w.result(r); err != nil {
 			return err
 		}
-		if c.parked && i.status == Parked {
+		if parked && i.status == Parked {
 			return w.resume(i)
 		}
 		return nil
@@ -192,20 +193,20 @@ func (e *Engine) Resolve(ctx context.Context, saga, key, commandID string, rejec
 	return err
 }
 
-// reserve keeps the command from leaving.
-func (o *outbox) reserve(instance int64, id string) (*command, error) {
+// reserve keeps the command from leaving, and tells whether it was parked.
+func (o *outbox) reserve(instance int64, id string) (c *command, parked bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	l := o.lanes[instance]
 	switch {
 	case l == nil || len(l.commands) == 0 || l.commands[0].id != id:
-		return nil, fmt.Errorf("%w: the command %s is not the next of its instance", ErrState, id)
+		return nil, false, fmt.Errorf("%w: the command %s is not the next of its instance", ErrState, id)
 	case l.busy:
-		return nil, fmt.Errorf("%w: the command %s is in flight", ErrState, id)
+		return nil, false, fmt.Errorf("%w: the command %s is in flight", ErrState, id)
 	}
 	o.retract(l)
 	l.busy = true
-	return l.commands[0], nil
+	return l.commands[0], l.parked, nil
 }
 
 // resolved takes over a result that did not come from a dispatch.
@@ -333,7 +334,8 @@ func (o *outbox) unpark(instance int64) {
 	o.offer(l)
 }
 
-// withdrawable returns such commands of the instance.
+// withdrawable returns such commands of the instance, which do not leave before
+// withdrawn.
 func (o *outbox) withdrawable(instance int64, which withdrawal) []*command {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -341,18 +343,22 @@ func (o *outbox) withdrawable(instance int64, which withdrawal) []*command {
 	switch {
 	case l == nil || len(l.commands) == 0:
 		return nil
-	case which != commandIdle && !l.busy && (l.parked || which == commandFailed && l.until != 0):
-		return []*command{l.commands[0]}
-	case which != commandIdle:
-		return nil
-	case l.busy:
-		return append([]*command(nil), l.commands[1:]...)
+	case which == commandIdle && l.busy:
+		l.held = true
+		return slices.Clone(l.commands[1:])
+	case which == commandIdle:
+		o.retract(l)
+		l.held = true
+		return slices.Clone(l.commands)
+	case !l.busy && (l.parked || which == commandFailed && l.until != 0):
+		l.held = true
+		return slices.Clone(l.commands[:1])
 	}
-	o.retract(l) // so that it does not leave before the transaction commits
-	return append([]*command(nil), l.commands...)
+	return nil
 }
 
-// withdrawn forgets commands that are no longer in the file.
+// withdrawn forgets commands that are no longer in the file, none where nothing
+// was committed.
 func (o *outbox) withdrawn(instance int64, cmds []*command) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -377,6 +383,7 @@ func (o *outbox) withdrawn(instance int64, cmds []*command) {
 			break
 		}
 	}
+	l.held = false
 	o.offer(l)
 	o.tidy(l)
 	o.check()

@@ -140,7 +140,11 @@ var timerRelations = []string{`
 	SELECT ` + named + `, 'it does not know of its timer "' || t.name || '", due at ' || t.due
 	FROM timer AS t
 	JOIN instance AS i ON i.id = t.instance
-	WHERE NOT EXISTS (SELECT 1 FROM json_each(iif(json_valid(i.timers), i.timers, '{}')) WHERE key = t.name AND value = t.due)`,
+	WHERE NOT EXISTS (SELECT 1 FROM json_each(iif(json_valid(i.timers), i.timers, '{}')) WHERE key = t.name AND value = t.due)`, `
+	SELECT ` + named + `, 'its timer "' || t.name || '" is ' || iif(t.held, 'held', 'not held') || ', and the instance is ' || iif(t.held, 'not ', '') || 'waiting'
+	FROM timer AS t
+	JOIN instance AS i ON i.id = t.instance
+	WHERE t.held <> (i.status = 'parked' OR i.next_attempt > 0)`,
 }
 
 // nameRelations are those of the sagas and the names that they had.

@@ -294,19 +294,20 @@ func (o *outbox) reload(ctx context.Context) error {
 	var cmds []*command
 	var reasons []string
 	var until []int64
+	var parked []bool
 	undoing := map[int64]bool{}
 	err := each(ctx, o.e.db.Reader(), func(rows *sql.Rows) error {
 		c := &command{}
 		var reason string
 		var next, saga int64
-		var compensates bool
-		if err := rows.Scan(&c.instance, &c.sequence, &c.id, &c.typ, &c.root, &c.hops, &c.at, &c.undo, &c.parked, &c.attempts, &c.failedAt,
+		var compensates, set bool
+		if err := rows.Scan(&c.instance, &c.sequence, &c.id, &c.typ, &c.root, &c.hops, &c.at, &c.undo, &set, &c.attempts, &c.failedAt,
 			&next, &reason, &saga, &c.key, &compensates); err != nil {
 			return err
 		}
 		c.saga = o.e.names[saga]
 		undoing[c.instance] = compensates
-		cmds, reasons, until = append(cmds, c), append(reasons, reason), append(until, next)
+		cmds, reasons, until, parked = append(cmds, c), append(reasons, reason), append(until, next), append(parked, set)
 		return nil
 	}, `
 		SELECT o.instance, o.sequence, o.id, o.type, o.root, o.hops, o.at, o.undo, o.parked, o.attempts, o.failed_at,
@@ -343,7 +344,7 @@ func (o *outbox) reload(ctx context.Context) error {
 			continue
 		}
 		if l.commands[0] == c {
-			l.busy, l.parked = busy[c.instance] == c, c.parked
+			l.busy, l.parked = busy[c.instance] == c, parked[n]
 			if until[n] != 0 && !l.busy {
 				o.setUntil(l, until[n], reasons[n])
 			}

@@ -37,7 +37,6 @@ type command struct {
 	hops               int
 	at                 int64
 	undo               bool
-	parked             bool
 	attempts           int
 	failedAt           int64
 	ready              bool // data and meta are here
@@ -51,6 +50,7 @@ type lane struct {
 	commands []*command
 	busy     bool   // the first is in flight, or its result has to be recorded first
 	queued   bool   // it stands in ready
+	held     bool   // an operator withdraws commands
 	parked   bool   // the first is parked
 	undoing  bool   // the instance compensates
 	until    int64  // wall time before which the first is not tried again; 0
@@ -149,7 +149,7 @@ func (o *outbox) setUntil(l *lane, until int64, failure string) {
 
 // offer queues the lane where its first command can leave. mu is held.
 func (o *outbox) offer(l *lane) {
-	if len(l.commands) == 0 || l.busy || l.queued || l.parked || l.until != 0 {
+	if len(l.commands) == 0 || l.busy || l.queued || l.held || l.parked || l.until != 0 {
 		return
 	}
 	l.queued = true

@@ -82,8 +82,8 @@ func (s *shape) addFields(t reflect.Type, known map[reflect.Type]*shape, within 
 			}
 			continue
 		}
-		if !f.IsExported() {
-			continue
+		if !f.IsExported() && !(f.Anonymous && inner.Kind() == reflect.Struct) {
+			continue // JSON goes into an embedded struct, whose name does not matter
 		}
 		if name == "" || strings.ContainsFunc(name, notInTags) {
 			name = f.Name // JSON does not take such a tag

@@ -41,6 +41,10 @@ type (
 		Same struct{ A int } `json:"same"`
 		Also struct{ B int } `json:"Same"`
 	}
+	tagged struct {
+		base `json:"meta"`
+		A    int
+	}
 	ambiguous struct {
 		time.Time
 		ownWrite
@@ -75,6 +79,7 @@ func TestAShapeKnowsWhatJSONForgets(t *testing.T) {
 		{reflect.TypeFor[base](), `{"ıd": 1, "ID": 2}`, []string{"ıd"}},
 		{reflect.TypeFor[struct{ Kiss int }](), `{"Kiſſ": 1}`, nil}, // as encoding/json folds
 		{reflect.TypeFor[twice](), `{"same": {"A": 1}, "Same": {"B": 1}}`, nil},
+		{reflect.TypeFor[tagged](), `{"meta": {"ID": 1, "Gone": 2}, "A": 3, "ID": 4}`, []string{"ID", "meta.Gone"}},
 		{reflect.TypeFor[ambiguous](), `{"zzz": 1}`, nil},
 		{reflect.TypeFor[ownWrite](), `{"x": 1}`, nil},
 		{reflect.TypeFor[around](), `{"x": 1}`, []string{"x"}},

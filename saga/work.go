@@ -63,7 +63,7 @@ func (e *Engine) transact(ctx context.Context, fn func(*work) error) error {
 		instances: map[int64]*instance{}, byKey: map[instanceKey]*instance{}, timers: map[timerKey]*timer{}, known: map[timerKey]*timer{}, pending: map[int64]int{},
 	}
 	w.read = func(position int64) (eventstore.Recorded, error) { return e.event(ctx, position) }
-	nextID, nextEntry := e.nextID, e.nextEntry
+	nextID, nextEntry, sweep, swept := e.nextID, e.nextEntry, e.sweep, e.swept
 	err := e.db.Write(ctx, func(tx *sqlite.Tx) error {
 		w.tx = tx
 		if err := w.own(); err != nil {
@@ -90,7 +90,7 @@ func (e *Engine) transact(ctx context.Context, fn func(*work) error) error {
 		}
 	}
 	if err != nil {
-		e.nextID, e.nextEntry = nextID, nextEntry
+		e.nextID, e.nextEntry, e.sweep, e.swept = nextID, nextEntry, sweep, swept
 		if _, unsure := errors.AsType[*sqlite.CommitError](err); unsure || w.strayed {
 			e.unsure = true
 		}

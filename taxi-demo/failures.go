@@ -187,7 +187,9 @@ func (a *app) failures(ctx context.Context) (lines []failureLine, err error) {
 		}
 	}
 	for _, list := range []func(context.Context, string, int64, int) ([]serverless.DeadLetter, error){a.host.DeadLetters, a.host.Discarded} {
-		letters, err := list(ctx, "", 0, projection.MaxListed)
+		letters, err := whole(ctx, func(ctx context.Context, after int64) ([]serverless.DeadLetter, error) {
+			return list(ctx, receiptsName, after, projection.MaxListed)
+		}, func(d serverless.DeadLetter) int64 { return d.Position })
 		if err != nil {
 			return nil, err
 		}

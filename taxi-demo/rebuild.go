@@ -124,7 +124,9 @@ func (a *app) rebuild(ctx context.Context, t terminal, names []string, done map[
 	for _, o := range outcomes {
 		if o.Err != nil {
 			err = cmp.Or(err, fmt.Errorf("rebuild %s: %w", o.Projection, o.Err))
-			continue
+		}
+		if o.Err != nil && o.Position == 0 {
+			continue // else the new file serves, and the disk failed after
 		}
 		l := rebuiltLine{
 			Name: o.Projection, Events: o.Events, Position: o.Position, Seconds: o.Seconds,

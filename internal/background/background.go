@@ -45,7 +45,8 @@ func Do(fn func() error) (err error) {
 	return err
 }
 
-// turns are shared by all calls of Turn. A turn weighs as much of whole as
+// turns are shared by all calls of Turn in the process, since the processors
+// are. A turn weighs as much of whole as
 // there are turns, whose number may change with GOMAXPROCS.
 var turns = semaphore.NewWeighted(whole)
 
