@@ -28,6 +28,8 @@ var (
 	ErrStopped = errors.New("serverless: the store has stopped")
 	// ErrRunning: the host runs or drains already.
 	ErrRunning = errors.New("serverless: host is running already")
+	// ErrNotRunning: the host neither runs nor drains.
+	ErrNotRunning = errors.New("serverless: host does not run")
 	// ErrNotOpen: the host was not opened yet.
 	ErrNotOpen = errors.New("serverless: host is not open")
 	// ErrClosed: the host was closed.

@@ -191,7 +191,7 @@ func TestResumeTriesABlockedFunctionAgainWhileTheHostRuns(t *testing.T) {
 			return nil
 		}, once(serverless.Block)...)
 	})
-	require.ErrorIs(t, b.Resume("receipt"), serverless.ErrNotOpen)
+	require.ErrorIs(t, b.Resume("receipt"), serverless.ErrNotRunning)
 	b.deposit(t, "1", 1)
 	stop := b.running(t)
 	<-called

@@ -271,13 +271,13 @@ func (h *Host) Run(ctx context.Context) (err error) {
 
 // Resume has a blocked consumer, by its name in Status, tried again. It
 // returns bus.ErrUnknownConsumer where the host runs none of this name, and
-// ErrNotOpen where it does not run.
+// ErrNotRunning where it neither runs nor drains.
 func (h *Host) Resume(name string) error {
 	h.mu.Lock()
 	s := h.session
 	h.mu.Unlock()
 	if s == nil {
-		return ErrNotOpen
+		return ErrNotRunning
 	}
 	return s.router.Resume(name)
 }
