@@ -342,3 +342,25 @@ func TestPagesWithoutEventsAdvanceMemoryAtOnceAndTheFileLazily(t *testing.T) {
 	require.NoError(t, deliver(t, p, l, 10))
 	require.Equal(t, l.head(), saved())
 }
+
+// TestAPageIsOneCommit: rows and checkpoint are saved together, so that no kill
+// comes between them.
+func TestAPageIsOneCommit(t *testing.T) {
+	l := newTape()
+	someMoves(l, 100)
+	p := openTest(t, t.TempDir(), l, ledger(1, nil))
+	commits := 0
+	conn, err := p.live.db.Writer().Conn(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, conn.Raw(func(driver any) error {
+		driver.(interface{ RegisterCommitHook(func() int) }).RegisterCommitHook(func() int { commits++; return 0 })
+		return nil
+	}))
+	require.NoError(t, conn.Close())
+	for pages := 1; p.Position() < l.head(); pages++ {
+		require.NoError(t, p.Apply(t.Context(), page(l, p.Position(), 10)))
+		require.Equal(t, pages, commits)
+	}
+	require.Equal(t, 10, commits)
+	require.Equal(t, l.head(), requireFold(t, p, l))
+}
