@@ -65,10 +65,11 @@ func read(ctx context.Context, db *sqlite.DB, r *Reader, fn func(*Reader) error)
 	return fn(r)
 }
 
-// Read waits until every event at or below a position is applied (0: does not
-// wait) and calls fn with one consistent state of the live file. fn may run any
-// number of queries; it runs beside Apply and other reads and holds up
-// neither, also while files are exchanged. Errors: those of WaitFor and of fn.
+// Read waits until every event at or below a position is applied or set aside (0:
+// does not wait) and calls fn with one consistent state of the live file. What is
+// parked, a dead letter or discarded is not in it: see Status. fn may run any
+// number of queries; it runs beside Apply and other reads and holds up neither,
+// also while files are exchanged. Errors: those of WaitFor and of fn.
 func (p *Projection) Read(ctx context.Context, through int64, fn func(*Reader) error) error {
 	if err := p.WaitFor(ctx, through); err != nil {
 		return err
@@ -82,7 +83,7 @@ func (p *Projection) Read(ctx context.Context, through int64, fn func(*Reader) e
 }
 
 // WaitFor returns as soon as every event at or below the position is applied
-// to the live file. It returns at once, with the bus.BlockedError, where the
+// to the live file, or set aside there. It returns at once, with the bus.BlockedError, where the
 // projection is blocked before that, and ErrClosed or ctx's error otherwise.
 //
 // While a higher version is built the live file stands still, so what came since
@@ -281,7 +282,8 @@ func (v *View) Read(ctx context.Context, fn func(*Reader) error) (err error) {
 // the checkpoint has had, else CatchingUp or Running by whether the log has an
 // event for the read model that is not applied, among the next
 // eventstore.MaxScan. Without a log (nil) it is Unknown, and Head, Lag and
-// Waiting are zero.
+// Waiting are zero. It returns eventstore.ErrRewound, with what the file says,
+// where that is past the end of the log.
 func (v *View) Status(ctx context.Context, log eventstore.LogReader) (Status, error) {
 	s, err := v.status(ctx)
 	if err != nil || log == nil {

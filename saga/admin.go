@@ -109,7 +109,10 @@ func (w *work) skipInput(i *instance) error {
 		}
 	}
 	// The reason has the input and why it failed; who asked is in the entry before.
-	ref := strconv.FormatInt(list[0].position, 10)
+	ref := ""
+	if list[0].kind == kindEvent {
+		ref = strconv.FormatInt(list[0].position, 10)
+	}
 	if err := w.note(i, kindAdmin, ref, list[0].kind, "passed over: "+i.reason); err != nil {
 		return err
 	}

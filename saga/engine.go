@@ -245,32 +245,10 @@ func (e *Engine) register(ctx context.Context, defs []*Definition) error {
 			return err
 		}
 		for _, d := range defs {
-			if err := takeOver(tx, d); err != nil {
+			b, err := enroll(tx, d, now)
+			if err != nil {
 				return err
 			}
-			at, silent := now, int64(0)
-			if d.origin {
-				at, silent = eventstore.Anchor{}, head
-			}
-			if _, err := tx.Exec(`
-				INSERT INTO saga (name, active, silent, epoch, position, hash, identity)
-				VALUES (?, 1, ?, ?, ?, ?, ?)
-				ON CONFLICT (name) DO UPDATE SET active = 1`, d.name, silent, at.Epoch, at.Position, at.Hash[:], d.identity()); err != nil {
-				return err
-			}
-			b := &binding{Definition: d}
-			var hash []byte
-			if err := tx.QueryRow(`
-				SELECT id, identity, silent, epoch, position, hash
-				FROM saga
-				WHERE name = ?`, d.name).Scan(&b.id, &b.identity, &b.silent, &b.saved.Epoch, &b.saved.Position, &hash); err != nil {
-				return err
-			}
-			if err := giveUp(tx, d, b.id); err != nil {
-				return err
-			}
-			copy(b.saved.Hash[:], hash)
-			b.at = b.saved
 			e.bindings = append(e.bindings, b)
 		}
 		return nil
@@ -296,6 +274,35 @@ func (e *Engine) register(ctx context.Context, defs []*Definition) error {
 	}
 	e.checkpoint.Store(&first)
 	return nil
+}
+
+// enroll has the file know of the definition, which begins at the log's end, now,
+// unless it was there before.
+func enroll(tx *sqlite.Tx, d *Definition, now eventstore.Anchor) (*binding, error) {
+	if err := takeOver(tx, d); err != nil {
+		return nil, err
+	}
+	at, silent := now, int64(0)
+	if d.origin {
+		at, silent = eventstore.Anchor{}, now.Position
+	}
+	if _, err := tx.Exec(`
+		INSERT INTO saga (name, active, silent, epoch, position, hash, identity)
+		VALUES (?, 1, ?, ?, ?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET active = 1`, d.name, silent, at.Epoch, at.Position, at.Hash[:], d.identity()); err != nil {
+		return nil, err
+	}
+	b := &binding{Definition: d}
+	var hash []byte
+	if err := tx.QueryRow(`
+		SELECT id, identity, silent, epoch, position, hash
+		FROM saga
+		WHERE name = ?`, d.name).Scan(&b.id, &b.identity, &b.silent, &b.saved.Epoch, &b.saved.Position, &hash); err != nil {
+		return nil, err
+	}
+	copy(b.saved.Hash[:], hash)
+	b.at = b.saved
+	return b, giveUp(tx, d, b.id)
 }
 
 // lock takes the gate. Nobody waits for time while holding it.

@@ -166,17 +166,7 @@ func TestTimersOfOneInstanceAreFoundByTheirKey(t *testing.T) {
 	w := newWorld(t, chimingSaga())
 	w.emit("s", did{"a set"})
 	w.feed(100)
-	rows, err := w.db.Reader().Query("EXPLAIN QUERY PLAN "+timersOfOne, 1, 10)
-	require.NoError(t, err)
-	defer rows.Close()
-	plan := ""
-	for rows.Next() {
-		var id, parent, unused int
-		var detail string
-		require.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
-		plan += detail + "\n"
-	}
-	require.NoError(t, rows.Err())
+	plan := w.plan(timersOfOne, 1, 10)
 	require.Contains(t, plan, "SEARCH t USING PRIMARY KEY (held=? AND due=? AND instance=? AND name=?)")
 	shown, err := w.Show(t.Context(), "chiming", "a")
 	require.NoError(t, err)

@@ -33,9 +33,8 @@ type command struct {
 	instance, sequence int64
 	saga, key, id, typ string
 	data, meta         string
-	root               int64
+	root, at           int64
 	hops               int
-	at                 int64
 	undo               bool
 	attempts           int
 	failedAt           int64

@@ -1,6 +1,7 @@
 package saga
 
 import (
+	"database/sql"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -142,18 +143,21 @@ func TestAStreamNamedLikeAKeyIsNamedApart(t *testing.T) {
 // TestAnInstanceIsFoundByItsKey without a look at the others.
 func TestAnInstanceIsFoundByItsKey(t *testing.T) {
 	w := newWorld(t, shop())
-	rows, err := w.db.Reader().Query("EXPLAIN QUERY PLAN "+instanceOfKey, "order", "1", false)
-	require.NoError(t, err)
-	defer rows.Close()
-	plan := ""
-	for rows.Next() {
-		var id, parent, unused int
-		var detail string
-		require.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
-		plan += detail + "\n"
-	}
-	require.NoError(t, rows.Err())
+	plan := w.plan(instanceOfKey, "order", "1", false)
 	require.NotContains(t, plan, "SCAN")
 	require.Contains(t, plan, "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)")
 	require.Contains(t, plan, "(saga=? AND key=? AND stray=?)")
+}
+
+// plan returns how SQLite would run a query of sagas.db.
+func (w *world) plan(query string, args ...any) (plan string) {
+	w.t.Helper()
+	require.NoError(w.t, each(w.t.Context(), w.db.Reader(), func(rows *sql.Rows) error {
+		var id, parent, unused int
+		var detail string
+		err := rows.Scan(&id, &parent, &unused, &detail)
+		plan += detail + "\n"
+		return err
+	}, "EXPLAIN QUERY PLAN "+query, args...))
+	return plan
 }

@@ -46,8 +46,8 @@ func Do(fn func() error) (err error) {
 }
 
 // turns are shared by all calls of Turn in the process, since the processors
-// are. A turn weighs as much of whole as
-// there are turns, whose number may change with GOMAXPROCS.
+// are. A turn weighs its part of whole: how many there are may change with
+// GOMAXPROCS.
 var turns = semaphore.NewWeighted(whole)
 
 const whole = 1 << 20
